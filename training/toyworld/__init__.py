@@ -1,0 +1,1 @@
+"""Toyworld: a small procedural world whose truth is known, written in the schema of the real data."""
