@@ -1,0 +1,154 @@
+"""Image bytes by pointer, and a decoder that trusts nothing. Images stay in their sources; nothing is copied
+here."""
+
+import io
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, UnidentifiedImageError
+
+from ranking import duck, schema
+from ranking.datasets import Dataset, Source
+from ranking.errors import RowError, SourceError
+from ranking.store.blobs import Store
+
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 25_000_000
+FORMATS = ("JPEG", "PNG", "WEBP")
+_ROWS_AT_ONCE = 64  # pictures are large; this bounds memory, not speed
+
+
+class ImageError(RowError):
+    """An image that cannot be used; `status` says why: missing, corrupt, too_large or unsupported."""
+
+    default_code = "image"
+
+
+def decode_rgb(data: bytes | None) -> Image.Image:
+    """The picture as RGB, height × width as stored; palettes and transparency are laid over white.
+
+    An EXIF orientation is not applied: scorers and raters of the datasets we read saw the pixels as stored.
+    Raises ImageError for no bytes, more than 20 MB or 25 megapixels (checked before decoding), any format but
+    JPEG, PNG or WebP, animations, and data that ends early or does not decode.
+    """
+    if not data:
+        raise ImageError("the image has no bytes", status=schema.MISSING)
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"the image has {len(data)} bytes, more than {MAX_BYTES}", status=schema.TOO_LARGE)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of sizes and odd metadata: the size we check below, the rest does not matter.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise ImageError(f"the image has {width} × {height} pixels", status=schema.TOO_LARGE)
+                if getattr(image, "n_frames", 1) != 1:
+                    raise ImageError("the image is an animation", status=schema.UNSUPPORTED)
+                image.load()
+                return _over_white(image)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError("the image has too many pixels", status=schema.TOO_LARGE) from error
+    except UnidentifiedImageError as error:
+        raise ImageError("the image is damaged, or not JPEG, PNG or WebP", status=schema.CORRUPT) from error
+    except Exception as error:  # Pillow's decoders raise almost anything on hostile data
+        raise ImageError(
+            f"the image does not decode ({type(error).__name__})", status=schema.CORRUPT
+        ) from error
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image.copy()
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+class ImageReader:
+    """Reads the bytes of a dataset's images from the sources they were ingested from."""
+
+    def __init__(self, store: Store, dataset: Dataset) -> None:
+        self._store = store
+        self._dataset = dataset
+        self._sources = {source.index: source for source in dataset.sources}
+
+    def read(self, uids: Iterable[str]) -> dict[str, bytes | None]:
+        """The bytes of each image that the dataset has; None where its source has none. Unknown uids are left
+        out."""
+        wanted = pa.table({"uid": pa.array(sorted(set(uids)), pa.string())})
+        paths = [self._store.path(file.file) for file in self._dataset.items_files]
+        if not wanted.num_rows or not paths:
+            return {}
+        with duck.connect() as con:
+            con.register("wanted", wanted)
+            first = duck.arrow(
+                con,
+                f"""SELECT DISTINCT ON (image_uid) image_uid, source, row_group, row, "column"
+                    FROM {duck.parquet_scan(paths)} SEMI JOIN wanted ON image_uid = uid
+                    ORDER BY image_uid, source, row""",
+            )
+        return self.read_items(first)
+
+    def read_items(self, items: pa.Table) -> dict[str, bytes | None]:
+        """The bytes of each image of an items table (columns image_uid, source, row_group, row, column), by
+        uid.
+
+        Each source is opened once, and of each row group only the image column up to the last needed row is
+        read.
+        """
+        images: dict[str, bytes | None] = {}
+        places: dict[int, dict[tuple[int, str], dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
+        for item in items.select(["image_uid", "source", "row_group", "row", "column"]).to_pylist():
+            if item["column"] is None:
+                images[item["image_uid"]] = None
+            elif item["image_uid"] not in images:
+                images[item["image_uid"]] = None
+                places[item["source"]][item["row_group"], item["column"]][item["row"]] = item["image_uid"]
+        for index, groups in sorted(places.items()):
+            images.update(_read_source(self._sources[index], groups))
+        return images
+
+
+def _read_source(
+    source: Source, groups: dict[tuple[int, str], dict[int, str]]
+) -> Iterator[tuple[str, bytes | None]]:
+    path = Path(source.uri)
+    if not path.is_file():
+        raise SourceError(f"source {source.uri} is gone", code="source-gone", hint="put it back where it was")
+    if path.stat().st_size != source.bytes:
+        raise SourceError(
+            f"source {source.uri} has changed since it was ingested", code="source-changed", hint="restore it"
+        )
+    try:
+        with pq.ParquetFile(path) as file:
+            starts = [0]
+            for group in range(file.metadata.num_row_groups):
+                starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
+            for (group, column), rows in sorted(groups.items()):
+                yield from _read_group(
+                    file, group, column, {row - starts[group]: uid for row, uid in rows.items()}
+                )
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"source {source.uri} cannot be read ({error})", hint="check the file") from error
+
+
+def _read_group(
+    file: pq.ParquetFile, group: int, column: str, wanted: dict[int, str]
+) -> Iterator[tuple[str, bytes | None]]:
+    before, last = 0, max(wanted)
+    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[group], columns=[column]):
+        for row in range(before, min(before + batch.num_rows, last + 1)):
+            if row in wanted:
+                yield wanted[row], batch.column(0)[row - before].as_py()
+        before += batch.num_rows
+        if before > last:
+            return

@@ -1,0 +1,72 @@
+"""The columns of every table that crosses a room's door, as Arrow schemas. Not how they are computed."""
+
+import pyarrow as pa
+
+PAIRS: pa.Schema = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("image_0_uid", pa.string()),
+        ("image_1_uid", pa.string()),
+        ("label_0", pa.float64()),
+        ("label_1", pa.float64()),
+        ("is_tie", pa.bool_()),
+        ("winner", pa.int8()),  # 0 or 1; null for ties
+        ("rater", pa.string()),
+        ("model_0", pa.string()),
+        ("model_1", pa.string()),
+        ("created_at", pa.timestamp("us")),  # UTC, without a zone
+        ("source", pa.int32()),  # index into the dataset's sources
+        ("row", pa.int64()),  # row within the source file, from 0
+    ]
+)
+"""One row per pair, in the order of the sources."""
+
+ITEMS: pa.Schema = pa.schema(
+    [
+        ("image_uid", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("source", pa.int32()),
+        ("row_group", pa.int32()),
+        ("row", pa.int64()),  # row within the source file (not within the row group), from 0
+        ("column", pa.string()),  # holds the image's bytes; null where the source carries none
+        ("slice", pa.string()),  # the unit this item is scored in
+    ]
+)
+"""One row per unique (image, prompt), at the place where it first appears."""
+
+SCORES: pa.Schema = pa.schema(
+    [
+        ("image_uid", pa.string()),
+        ("prompt_id", pa.string()),
+        ("score", pa.float32()),  # null unless status is "ok"; never NaN or infinite
+        ("status", pa.string()),
+    ]
+)
+"""One row per item of a slice, as one scorer commits it."""
+
+SUBSET_PAIRS: pa.Schema = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("rank", pa.int64()),  # 1 is the best
+        ("metric", pa.float64()),
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("winner_uid", pa.string()),
+        ("loser_uid", pa.string()),
+        ("label_source", pa.string()),  # "human" or "relabel:<scorer>"
+    ]
+)
+"""One row per selected pair, best first."""
+
+OK = "ok"
+MISSING = "missing"  # no bytes
+CORRUPT = "corrupt"  # bytes that do not decode
+TOO_LARGE = "too_large"  # above the byte or pixel cap
+UNSUPPORTED = "unsupported"  # a format we do not read, or an animation
+NON_FINITE = "non_finite"  # the scorer gave NaN or an infinity
+CRASH = "crash"  # decoding or scoring killed the process
+STATUSES = (OK, MISSING, CORRUPT, TOO_LARGE, UNSUPPORTED, NON_FINITE, CRASH)
+"""What may stand in `status`."""

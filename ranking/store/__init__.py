@@ -1,0 +1,1 @@
+"""Where truth lives: immutable files and put-if-absent markers under one root."""

@@ -1,0 +1,87 @@
+"""Writes Parquet that is the same bytes for the same rows, and puts it where its content says. No meaning of
+columns."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ranking.names import sha256_file
+from ranking.store.blobs import Store
+
+ROW_GROUP = 65_536
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """An immutable Parquet file of the store: its key, the SHA-256 of its bytes, its size and its rows."""
+
+    file: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write batches of exactly `schema` to `path`, cut into full row groups; returns the number of rows.
+
+    Compression, row-group size, format version and page checksums are fixed, so equal rows give equal bytes
+    with the same pyarrow, whatever the batches' sizes were.
+    """
+    rows = 0
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", version="2.6", write_page_checksum=True, use_dictionary=True
+    ) as writer:
+        waiting: list[pa.RecordBatch] = []
+        held = 0
+        for batch in batches:
+            waiting.append(batch)
+            held += batch.num_rows
+            while held >= ROW_GROUP:
+                table = pa.Table.from_batches(waiting, schema=schema)
+                writer.write_table(table.slice(0, ROW_GROUP).combine_chunks(), row_group_size=ROW_GROUP)
+                rest = table.slice(ROW_GROUP)
+                waiting, held = rest.to_batches(), rest.num_rows
+                rows += ROW_GROUP
+        if held or not rows:
+            table = pa.Table.from_batches(waiting, schema=schema).combine_chunks()
+            writer.write_table(table, row_group_size=ROW_GROUP)
+            rows += held
+    return rows
+
+
+def put_parquet(store: Store, folder: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> DataFile:
+    """Write batches to `<folder>/<sha256>.parquet` and say where they are; writing the same rows again adds
+    nothing."""
+    path = new_tmp(store)
+    try:
+        rows = write_parquet(path, schema, batches)
+        sha256, size = sha256_file(path), path.stat().st_size
+        key = f"{folder}/{sha256}.parquet"
+        store.put_file(key, path)
+    finally:
+        path.unlink(missing_ok=True)
+    return DataFile(key, sha256, size, rows)
+
+
+def read_rows(path: Path, *, start: int, rows: int) -> pa.Table:
+    """Rows `start` to `start + rows` of a file we wrote, reading only the row groups that hold them,
+    checksums on."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        groups, skipped, before = [], 0, 0
+        for index in range(file.metadata.num_row_groups):
+            size = file.metadata.row_group(index).num_rows
+            if before + size <= start:
+                skipped += size
+            elif before < start + rows:
+                groups.append(index)
+            before += size
+        return file.read_row_groups(groups).slice(start - skipped, rows)
+
+
+def new_tmp(store: Store) -> Path:
+    """A fresh file name in the store's tmp folder."""
+    return store.tmp() / f"{uuid.uuid4().hex}.parquet"

@@ -1,0 +1,158 @@
+"""Snapshots: numbered, hashed, immutable lists of commits that everything downstream cites. Not where scores
+are joined."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ranking.datasets import list_datasets
+from ranking.errors import NotFoundError, StoreError
+from ranking.names import canonical_json, parse_json, scorer_name, sha256_file, sha256_hex, utc_now
+from ranking.store.blobs import Store
+from ranking.store.commits import Commit, list_commits
+
+
+@dataclass(frozen=True)
+class Member:
+    """One commit of a snapshot: what to read, and the hash it must have."""
+
+    scorer_id: str
+    unit: str
+    file: str
+    sha256: str
+    bytes: int
+    rows: int
+    n_bad: int
+
+
+@dataclass(frozen=True)
+class DatasetPin:
+    """The revision of a dataset that a snapshot saw."""
+
+    revision: int
+    sha: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A numbered state of the store. `scorers` says which scorer id stands for each scorer name: the one with
+    most rows, ties going to the lexically first. `sha` covers datasets, scorers and members, so it is the
+    same elsewhere."""
+
+    n: int
+    sha: str
+    parent: str | None
+    created: str
+    datasets: dict[str, DatasetPin]
+    scorers: dict[str, str]
+    members: tuple[Member, ...]
+
+
+def create_snapshot(store: Store) -> Snapshot:
+    """A snapshot of all commits that are there now; the latest one again if nothing changed since.
+
+    Raises StoreError if a commit's file is missing or has another size.
+    """
+    while True:
+        latest = latest_snapshot(store)
+        datasets = {
+            found.name: DatasetPin(found.revision, found.revision_sha) for found in list_datasets(store)
+        }
+        members = tuple(_checked_member(store, commit) for commit in list_commits(store))
+        content = _content(datasets, _chosen_scorers(members), members)
+        sha = sha256_hex(canonical_json(content))
+        if latest is not None and latest.sha == sha:
+            return latest
+        n = latest.n + 1 if latest else 1
+        record = content | {
+            "n": n,
+            "sha": sha,
+            "parent": latest.sha if latest else None,
+            "created": utc_now(),
+        }
+        if store.put_if_absent(_key(n), canonical_json(record)):
+            return get_snapshot(store, n)
+        # Somebody else took the number: look again, what they saw may be all there is.
+
+
+def latest_snapshot(store: Store) -> Snapshot | None:
+    """The newest snapshot, or None if there is none yet."""
+    keys = store.list("snapshots")
+    return get_snapshot(store, len(keys)) if keys else None
+
+
+def get_snapshot(store: Store, n: int) -> Snapshot:
+    """Snapshot number `n`; NotFoundError if there is none, StoreError if it is not what its hash says."""
+    key = _key(n)
+    if not store.exists(key):
+        raise NotFoundError(f"there is no snapshot {n}", hint="see `snapshot list`")
+    record: dict[str, Any] = parse_json(store.get(key), where=key)
+    try:
+        snapshot = Snapshot(
+            **record
+            | {
+                "datasets": {name: DatasetPin(**pin) for name, pin in record["datasets"].items()},
+                "members": tuple(Member(**member) for member in record["members"]),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise StoreError(
+            f"{key} does not read as a snapshot", code="damaged", hint="run `store audit`"
+        ) from error
+    content = _content(snapshot.datasets, snapshot.scorers, snapshot.members)
+    if sha256_hex(canonical_json(content)) != snapshot.sha:
+        raise StoreError(
+            f"{key} is damaged: its content does not have its sha", code="damaged", hint="run `store audit`"
+        )
+    return snapshot
+
+
+def list_snapshots(store: Store) -> list[Snapshot]:
+    """Every snapshot, oldest first."""
+    return [get_snapshot(store, n) for n in range(1, len(store.list("snapshots")) + 1)]
+
+
+def verify_snapshot(store: Store, snapshot: Snapshot) -> list[str]:
+    """What is wrong with a snapshot's files, one line each, after hashing every one; empty if all is well."""
+    problems = []
+    for member in snapshot.members:
+        path = store.path(member.file)
+        if not path.is_file():
+            problems.append(f"{member.file} is missing")
+        elif sha256_file(path) != member.sha256:
+            problems.append(f"{member.file} is damaged: its sha256 is not {member.sha256}")
+    return problems
+
+
+def _checked_member(store: Store, commit: Commit) -> Member:
+    path = store.path(commit.file)
+    size = path.stat().st_size if path.is_file() else None
+    if size != commit.bytes:
+        state = "is missing" if size is None else f"has {size} bytes, not {commit.bytes}"
+        raise StoreError(f"{commit.file} {state}, though committed", code="damaged", hint="run `store audit`")
+    return Member(
+        commit.scorer_id, commit.unit, commit.file, commit.sha256, commit.bytes, commit.rows, commit.n_bad
+    )
+
+
+def _chosen_scorers(members: tuple[Member, ...]) -> dict[str, str]:
+    rows: dict[str, int] = {}
+    for member in members:
+        rows[member.scorer_id] = rows.get(member.scorer_id, 0) + member.rows
+    chosen: dict[str, str] = {}
+    for scorer_id in sorted(rows, key=lambda scorer_id: (-rows[scorer_id], scorer_id)):
+        chosen.setdefault(scorer_name(scorer_id), scorer_id)
+    return dict(sorted(chosen.items()))
+
+
+def _content(
+    datasets: dict[str, DatasetPin], scorers: dict[str, str], members: tuple[Member, ...]
+) -> dict[str, Any]:
+    return {
+        "datasets": {name: asdict(pin) for name, pin in datasets.items()},
+        "scorers": scorers,
+        "members": [asdict(member) for member in members],
+    }
+
+
+def _key(n: int) -> str:
+    return f"snapshots/{n:010d}.json"

@@ -1,0 +1,1 @@
+"""From recipe to an immutable subset of pairs."""
