@@ -106,12 +106,12 @@ class ImageReader:
         read.
         """
         images: dict[str, bytes | None] = {}
+        placed: set[str] = set()
         places: dict[int, dict[tuple[int, str], dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
         for item in items.select(["image_uid", "source", "row_group", "row", "column"]).to_pylist():
-            if item["column"] is None:
-                images[item["image_uid"]] = None
-            elif item["image_uid"] not in images:
-                images[item["image_uid"]] = None
+            images.setdefault(item["image_uid"], None)
+            if item["column"] is not None and item["image_uid"] not in placed:
+                placed.add(item["image_uid"])
                 places[item["source"]][item["row_group"], item["column"]][item["row"]] = item["image_uid"]
         for index, groups in sorted(places.items()):
             images.update(_read_source(self._sources[index], groups))
