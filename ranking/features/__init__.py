@@ -1,0 +1,1 @@
+"""Per-pair values derived from scores and labels."""
