@@ -37,8 +37,8 @@ METRICS: dict[str, Metric] = {
             formula="ψ_w · (1 − ψ_l)",
             range="0 to 1 when ψ is (minmax, prompt-z, sigmoid); any number when raw",
             source="reconstruction of the pair quality of Singh et al. 2024 (DPO-QSD), where ψ is HPSv2; "
-            "neither the paper nor how it scales ψ could be read, so the scaling is an option. Over raw cosines "
-            "near 0.3 it ranks mostly by the winner's score, over scores around 0.5 almost by the margin.",
+            "neither the paper nor how it scales ψ could be read, so the scaling is an option. Over raw "
+            "cosines near 0.3 it ranks mostly by the winner's score, around 0.5 almost by the margin.",
             default_normalize="minmax",
             sql="psi_w * (1 - psi_l)",
         ),

@@ -66,7 +66,7 @@ def explain(store: Store, snapshot: Snapshot, recipe: Recipe, *, pair_id: str) -
                 reason = "its metric is not high enough"
             return Explanation(pair_id, row["taken"], row["metric"], row["rank"], eligible, reason)
         judged = duck.arrow(con, "SELECT * FROM judged WHERE pair_id = ?", [pair_id]).to_pylist()
-    if not rows:
+    if not judged:
         raise NotFoundError(f"dataset {recipe.dataset} has no pair {pair_id} in snapshot {snapshot.n}")
     if judged[0]["chosen"] is None:
         reason = f"it has no winner by {recipe.label_source} labels"
@@ -120,7 +120,7 @@ def _ranked(store: Store, snapshot: Snapshot, recipe: Recipe) -> Iterator[duckdb
     check_recipe(recipe, scorers=list(snapshot.scorers), columns=columns)
     path = wide_table(store, snapshot, recipe.dataset)
     condition, params = compile_filter(recipe.where, columns)
-    # One thread: means and deviations come out the same to the last bit, and with them the order and the version.
+    # One thread: means come out the same to the last bit, and with them the order and the version.
     with duck.connect(threads=1) as con:
         con.execute(f"CREATE VIEW wide AS SELECT * FROM {duck.parquet_scan([path])}")
         con.execute(f"CREATE VIEW labelled AS SELECT *, {_winner(recipe)} AS chosen FROM wide")
