@@ -1,0 +1,1 @@
+"""Subset to run to evaluation: Diffusion-DPO on a curated subset, and whether it helped."""

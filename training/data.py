@@ -1,0 +1,103 @@
+"""The pairs of a subset as latents and prompts, and the order in which training sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ranking.datasets import get_dataset
+from ranking.errors import PairsieveError
+from ranking.images import ImageError, ImageReader, decode_rgb
+from ranking.store.blobs import Store
+from ranking.subsets.catalog import Subset, subset_pairs
+from training.models.sd import StableDiffusion
+
+_ENCODE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N pairs ready to train on: latents of the distinct images, float32 (M, C, h, w), and indices into them.
+
+    `skipped` counts pairs of the subset with an image that could not be read.
+    """
+
+    latents: Tensor
+    winner: Tensor
+    loser: Tensor
+    prompts: list[str]
+    skipped: int
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+def load_pairs(
+    store: Store,
+    subset: Subset,
+    model: StableDiffusion,
+    resolution: int,
+    *,
+    on_images: Callable[[int, int], None] | None = None,
+) -> Pairs:
+    """Decode and encode each distinct image of the subset once. `on_images` hears (done, total).
+
+    Raises PairsieveError where no pair has two readable images.
+    """
+    table = subset_pairs(store, subset)
+    rows = list(
+        zip(
+            table["winner_uid"].to_pylist(),
+            table["loser_uid"].to_pylist(),
+            table["prompt"].to_pylist(),
+            strict=True,
+        )
+    )
+    uids = sorted({uid for winner, loser, _ in rows for uid in (winner, loser)})
+    reader = ImageReader(store, get_dataset(store, subset.dataset))
+    place: dict[str, int] = {}
+    parts: list[Tensor] = []
+    for start in range(0, len(uids), _ENCODE_BATCH):
+        images = []
+        found = reader.read(uids[start : start + _ENCODE_BATCH])
+        for uid in uids[start : start + _ENCODE_BATCH]:
+            try:
+                images.append(decode_rgb(found.get(uid)))
+            except ImageError:
+                continue
+            place[uid] = len(place)
+        if images:
+            parts.append(model.encode_images(images, resolution))
+        if on_images:
+            on_images(min(start + _ENCODE_BATCH, len(uids)), len(uids))
+    usable = [row for row in rows if row[0] in place and row[1] in place]
+    if not usable:
+        raise PairsieveError(
+            f"no pair of subset {subset.ref} has two readable images",
+            code="no-images",
+            hint=f"check the sources of dataset {subset.dataset}",
+        )
+    return Pairs(
+        latents=torch.cat(parts),
+        winner=torch.tensor([place[winner] for winner, _, _ in usable]),
+        loser=torch.tensor([place[loser] for _, loser, _ in usable]),
+        prompts=[prompt for _, _, prompt in usable],
+        skipped=len(rows) - len(usable),
+    )
+
+
+def batches(count: int, *, size: int, seed: int) -> Iterator[Tensor]:
+    """Endless batches of indices below `count`: every epoch a new order, fixed by the seed, no index left out.
+
+    A batch may span two epochs, so each has exactly `size` indices even when `count` is smaller.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    waiting = torch.empty(0, dtype=torch.long)
+    while True:
+        while len(waiting) < size:
+            waiting = torch.cat([waiting, torch.randperm(count, generator=generator)])
+        yield waiting[:size]
+        waiting = waiting[size:]

@@ -1,0 +1,1 @@
+"""The diffusion models that Pairsieve trains, one module per architecture."""

@@ -1,0 +1,1 @@
+"""Scorers: models that give one number to an (image, prompt)."""
