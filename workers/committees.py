@@ -1,0 +1,33 @@
+"""Keeps the scorers of the last slices loaded in a worker's child, because loading takes longer than
+scoring."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from celery.utils.log import get_logger
+
+from ranking.names import scorer_name
+from workers.engine import Committee
+from workers.scorers.registry import load_committee
+
+logger = get_logger(__name__)
+
+_KEPT = 2  # a job that is nearly done asks for fewer scorers than the next one
+_warm: OrderedDict[tuple[str, ...], Committee] = OrderedDict()
+
+
+def committee_for(scorer_ids: Sequence[str]) -> Committee:
+    """A committee that has these scorers, loaded now unless one is warm.
+
+    The caller compares the ids: the weights here may be others than those of the plan.
+    """
+    wanted = tuple(sorted(scorer_ids))
+    if wanted in _warm:
+        _warm.move_to_end(wanted)
+        return _warm[wanted]
+    while len(_warm) >= _KEPT:
+        _warm.popitem(last=False)
+    logger.info("Loading %s", ", ".join(wanted))
+    committee: Committee = load_committee([scorer_name(scorer_id) for scorer_id in wanted])
+    _warm[wanted] = committee
+    return committee
