@@ -1,0 +1,91 @@
+"""What several floors' tests share: a store, a dataset made of little JPEGs, and a real Redis server."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pickapic_factory import rows, write
+
+from ranking.datasets import Dataset, get_dataset
+from ranking.ingest import ingest
+from ranking.store.blobs import Store
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No PAIRSIEVE_ variable of the developer's shell reaches a test."""
+    for name in [name for name in os.environ if name.startswith("PAIRSIEVE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty store that the settings name, too."""
+    monkeypatch.setenv("PAIRSIEVE_STORE", str(tmp_path / "store"))
+    return Store.open(tmp_path / "store")
+
+
+@pytest.fixture
+def dataset(store: Store, tmp_path: Path) -> Dataset:
+    """Twelve judgements in two files, cut into slices of at most five items."""
+    for part in range(2):
+        write(tmp_path / "source" / f"part-{part}.parquet", rows(6, first=6 * part), row_group_size=4)
+    ingest(store, tmp_path / "source", "pets", slice_items=5)
+    return get_dataset(store, "pets")
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis server of our own on a free loopback port; on CI it must be installed."""
+    executable = shutil.which("redis-server")
+    if executable is None:
+        message = "no redis-server on the PATH; install it, for example with: apt-get install redis-server"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    port = free_port()
+    folder = tmp_path_factory.mktemp("redis")
+    options = [
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+        str(folder),
+    ]
+    server = subprocess.Popen([executable, *options], stdout=subprocess.DEVNULL)
+    try:
+        wait_for_port(port, timeout=20)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, *, timeout: float) -> None:
+    """Return when something accepts connections on a loopback port."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
