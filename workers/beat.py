@@ -23,7 +23,7 @@ _LONGEST_SLEEP = 5.0  # seconds; how late a schedule that was added just now may
 _SHORTEST_SLEEP = 0.1
 
 
-class StoreScheduler(Scheduler):
+class StoreScheduler(Scheduler):  # type: ignore[misc]
     """A beat scheduler that reads its schedules from the store, and adds the reconciler's own beat."""
 
     def __init__(self, app: Any, *args: Any, lazy: bool = False, **kwargs: Any) -> None:

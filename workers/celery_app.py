@@ -5,6 +5,8 @@ The broker carries hints only. What is done, open or dead is read from the store
 here.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+
 import ipaddress
 import os
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 from ranking.errors import UsageError
 from ranking.settings import Settings, load_settings

@@ -5,6 +5,8 @@ reader can take half of it, and the decoding error ends the worker), moves it th
 folder, which may be another disk, and forgets it when the worker that took it is killed.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+
 import contextlib
 import fcntl
 import json
@@ -52,12 +54,12 @@ class Channel(virtual.Channel):
         self._taken: dict[str, tuple[str, Path]] = {}
         self._recovered = float("-inf")
 
-    def _put(self, queue: str, payload: dict[str, Any], **_: Any) -> None:
+    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         # Wall time, because the order must survive a restart; ties do not matter.
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex}.json"
         unfinished = self._folder / "tmp" / name
         try:
-            unfinished.write_text(json.dumps(payload), encoding="utf-8")
+            unfinished.write_text(json.dumps(message), encoding="utf-8")
             unfinished.replace(self._queue_folder(queue) / name)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
@@ -184,7 +186,7 @@ class Transport(virtual.Transport):
     """The transport behind `folder://`; its `folder` transport option names the folder."""
 
     Channel = Channel
-    default_port = 0
+    default_port = 0  # type: ignore[assignment]
     driver_type = "folder"
     driver_name = "folder"
     implements = virtual.Transport.implements.extend(

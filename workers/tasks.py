@@ -1,6 +1,8 @@
 """The Celery tasks of this floor. They carry ids, look everything else up in the store, and ignore what is
 not in it."""
 
+# mypy: disable-error-code="untyped-decorator"
+
 from functools import lru_cache
 
 from celery import shared_task
