@@ -1,0 +1,60 @@
+"""The command line. Each command lives in `service/commands` and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ranking.errors import PairsieveError
+from service.commands import curate, demo, ingest, score, serve, snapshot, toyworld, train, work
+
+app = typer.Typer(
+    name="pairsieve",
+    help="Rank image-preference pairs by quality, cut versioned top-k subsets, train on them, see whether it helped.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+_state = {"debug": False}
+
+
+@app.callback()
+def _root(
+    store: Annotated[
+        str | None,
+        typer.Option(help="The store's folder; default $PAIRSIEVE_STORE, else ./pairsieve-data.", show_default=False),
+    ] = None,
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    _state["debug"] = debug
+    if store is not None:
+        # Child processes (workers, the API) read the same setting.
+        os.environ["PAIRSIEVE_STORE"] = store
+
+
+for module in (demo, ingest, score, snapshot, curate, train, serve, work, toyworld):
+    module.register(app)
+
+
+def main() -> None:
+    """The console script: 0 done, 1 failed, 2 bad usage; an error is one line on standard error."""
+    try:
+        app()
+    except PairsieveError as error:
+        if _state["debug"]:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

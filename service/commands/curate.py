@@ -1,0 +1,223 @@
+"""`pairsieve rank` and `pairsieve subset`: from scores to an immutable selection of pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.commands.options import Json, open_store, snapshot_to_use
+
+if TYPE_CHECKING:
+    from ranking.subsets.catalog import Subset
+    from ranking.subsets.recipe import Recipe
+
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="A recipe as YAML or JSON; options below override it.", show_default=False)
+]
+Dataset = Annotated[str | None, typer.Option(help="Dataset to rank.", show_default=False)]
+Metric = Annotated[str | None, typer.Option(help="qsd, margin, winner-score or random; default qsd.", show_default=False)]
+Scorer = Annotated[str | None, typer.Option(help="Scorer that the metric reads.", show_default=False)]
+Normalize = Annotated[
+    str | None, typer.Option(help="raw, minmax, prompt-z or sigmoid; the metric's own default.", show_default=False)
+]
+Top = Annotated[
+    str | None, typer.Option(help="How much: 5.33% of the eligible pairs, or a count such as 500.", show_default=False)
+]
+Labels = Annotated[
+    str | None, typer.Option(help='"human", or "relabel:SCORER" for AI feedback.', show_default=False)
+]
+PerPrompt = Annotated[int | None, typer.Option(min=1, help="At most so many pairs of one prompt.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the metric random.", show_default=False)]
+SnapshotNumber = Annotated[int | None, typer.Option("--snapshot", help="Number; the latest if not given.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("rank")(rank)
+    group = typer.Typer(no_args_is_help=True, help="Immutable, content-addressed selections of pairs.")
+    group.command("create")(create)
+    group.command("list")(list_all)
+    group.command("show")(show)
+    app.add_typer(group, name="subset")
+
+
+def rank(
+    dataset: Annotated[str, typer.Argument(help="Dataset to rank.", show_default=False)],
+    recipe: RecipeFile = None,
+    metric: Metric = None,
+    scorer: Scorer = None,
+    normalize: Normalize = None,
+    top: Top = None,
+    labels: Labels = None,
+    per_prompt: PerPrompt = None,
+    seed: Seed = None,
+    snapshot: SnapshotNumber = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Rows to print.")] = 20,
+    explain: Annotated[str | None, typer.Option(help="A pair id: why is it in or out?", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Preview a ranking: the best pairs, what would be taken, and why."""
+    from ranking.subsets.select import explain as explain_pair
+    from ranking.subsets.select import rank as ranked
+    from service.console import print_facts, print_json, print_table
+
+    store = open_store()
+    wanted = build_recipe(
+        "preview", recipe, dataset=dataset, metric=metric, scorer=scorer, normalize=normalize,
+        top=top, labels=labels, per_prompt=per_prompt, seed=seed,
+    )  # fmt: skip
+    pinned = snapshot_to_use(store, snapshot)
+    if explain is not None:
+        found = explain_pair(store, pinned, wanted, pair_id=explain)
+        print_json(found) if json else print_facts(vars(found))
+        return
+    rows = ranked(store, pinned, wanted, limit=limit).to_pylist()
+    if json:
+        print_json({"snapshot": pinned.n, "recipe": wanted.canonical(), "pairs": rows})
+        return
+    print_table(
+        f"{dataset} by {wanted.metric.name}, snapshot {pinned.n}",
+        ["rank", "metric", "taken", "pair", "winner", "prompt"],
+        [
+            [row["rank"], row["metric"], row["taken"], row["pair_id"], row["winner_uid"][:12], row["prompt"]]
+            for row in rows
+        ],
+    )
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="Name of the subset.", show_default=False)],
+    recipe: RecipeFile = None,
+    dataset: Dataset = None,
+    metric: Metric = None,
+    scorer: Scorer = None,
+    normalize: Normalize = None,
+    top: Top = None,
+    labels: Labels = None,
+    per_prompt: PerPrompt = None,
+    seed: Seed = None,
+    snapshot: SnapshotNumber = None,
+    json: Json = False,
+) -> None:
+    """Select pairs and keep them as NAME@VERSION; the version follows from recipe, snapshot and pairs."""
+    from ranking.subsets.select import create_subset
+
+    store = open_store()
+    wanted = build_recipe(
+        name, recipe, dataset=dataset, metric=metric, scorer=scorer, normalize=normalize,
+        top=top, labels=labels, per_prompt=per_prompt, seed=seed,
+    )  # fmt: skip
+    _print_subset(create_subset(store, wanted, snapshot_to_use(store, snapshot)), json=json)
+
+
+def list_all(json: Json = False) -> None:
+    """List every version of every subset."""
+    from ranking.subsets.catalog import list_subsets
+    from service.console import print_json, print_table
+
+    subsets = list_subsets(open_store())
+    if json:
+        print_json(subsets)
+        return
+    print_table(
+        "subsets",
+        ["subset", "pairs", "dataset", "metric", "snapshot", "created"],
+        [[s.ref, s.rows, s.dataset, s.recipe["metric"]["name"], s.snapshot.n, s.created[:19]] for s in subsets],
+    )
+
+
+def show(
+    ref: Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for the latest.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Show a subset's recipe and its statistics before and after."""
+    from ranking.subsets.catalog import get_subset
+
+    _print_subset(get_subset(open_store(), ref), json=json)
+
+
+def build_recipe(
+    name: str,
+    file: Path | None,
+    *,
+    dataset: str | None,
+    metric: str | None,
+    scorer: str | None,
+    normalize: str | None,
+    top: str | None,
+    labels: str | None,
+    per_prompt: int | None,
+    seed: int | None,
+) -> Recipe:
+    """The recipe of the file with the options laid over it. UsageError where both together say too little."""
+    from ranking.errors import UsageError
+    from ranking.subsets.recipe import load_recipe, parse_recipe
+
+    values: dict[str, Any] = load_recipe(file).canonical() if file else {}
+    values["name"] = name
+    if dataset is not None:
+        values["dataset"] = dataset
+    if not values.get("dataset"):
+        raise UsageError("no dataset given", hint="use --dataset NAME or --recipe FILE")
+    spec = dict(values.get("metric") or {"name": "qsd"})
+    if metric is not None and metric != spec.get("name"):
+        spec = {"name": metric} | {key: value for key, value in spec.items() if key == "scorer"}
+    spec |= {key: value for key, value in (("scorer", scorer), ("normalize", normalize)) if value is not None}
+    if spec["name"] == "random":
+        spec = {"name": "random"}
+    values["metric"] = spec
+    if top is not None:
+        values["take"] = parse_top(top)
+    values.setdefault("take", {"percent": 5.33})
+    if labels is not None:
+        values["labels"] = {"relabel": labels[8:]} if labels.startswith("relabel:") else labels
+    if per_prompt is not None:
+        values["per_prompt"] = {"max": per_prompt}
+    if seed is not None:
+        values["seed"] = seed
+    return parse_recipe(values, where=f"recipe {file}" if file else "the recipe")
+
+
+def parse_top(text: str) -> dict[str, float | int]:
+    """{"percent": 5.33} of "5.33%", {"count": 500} of "500"; UsageError for anything else."""
+    from ranking.errors import UsageError
+
+    try:
+        return {"percent": float(text[:-1])} if text.endswith("%") else {"count": int(text)}
+    except ValueError as error:
+        raise UsageError(
+            f"--top {text!r} is neither a percentage nor a count", hint="write 5.33% or 500"
+        ) from error
+
+
+def _print_subset(subset: Subset, *, json: bool) -> None:
+    from service.console import out, print_facts, print_json, print_table
+
+    if json:
+        print_json(subset)
+        return
+    before, after = subset.statistics["before"], subset.statistics["after"]
+    print_facts(
+        {
+            "subset": subset.ref,
+            "pairs": f"{subset.rows:,} of {subset.statistics['eligible']:,} eligible in {subset.dataset}",
+            "metric": " ".join(str(value) for value in subset.recipe["metric"].values()),
+            "snapshot": f"{subset.snapshot.n} ({subset.snapshot.sha[:12]})",
+            "sha256": subset.sha256,
+        }
+    )
+    out.print()
+    rows = [
+        [name.replace("_", " "), before[name], after[name]]
+        for name in before
+        if isinstance(before[name], int | float)
+    ]
+    rows += [
+        [f"{name}: {scorer}", values, after[name].get(scorer)]
+        for name, group in before.items()
+        if isinstance(group, dict)
+        for scorer, values in group.items()
+        if isinstance(values, int | float)
+    ]
+    print_table("statistics", ["", "dataset", "subset"], rows)

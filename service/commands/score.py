@@ -1,0 +1,133 @@
+"""`pairsieve score` and `pairsieve scorers`: put numbers on images."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.commands.options import Json, open_store, split_names
+
+if TYPE_CHECKING:
+    from ranking.plan import Plan
+    from ranking.store.blobs import Store
+    from workers.drive import DriveReport
+
+_POLL_SECONDS = 0.5
+
+
+def register(app: typer.Typer) -> None:
+    app.command("score")(score)
+    app.command("scorers")(scorers)
+
+
+def score(
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset.", show_default=False)],
+    scorers: Annotated[str, typer.Option(help="Scorers, by comma; see `pairsieve scorers`.", show_default=False)],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    watch: Annotated[bool, typer.Option(help="Leave the work to running workers and watch it.")] = False,
+    json: Json = False,
+) -> None:
+    """Score every image of a dataset that has not been scored, and commit as it goes; stop and go on at will."""
+    from ranking.errors import PairsieveError
+    from ranking.plan import create_plan, progress
+    from service.console import print_facts, print_json
+    from workers.scorers.registry import resolve
+
+    store = open_store()
+    ids = resolve(split_names(scorers))
+    plan = create_plan(store, dataset, ids.values())
+    report = None
+    if watch:
+        _watch(store, plan, quiet=json)
+    else:
+        report = score_now(store, plan, list(ids), device=device, quiet=json)
+    state = progress(store, plan)
+    facts = {
+        "job": plan.job_id,
+        "dataset": f"{plan.dataset} revision {plan.revision}",
+        "units": f"{state.units_done} of {state.units_total} committed",
+        "scores": state.items_done,
+    }
+    failed: dict[str, int] = {}
+    for slice_report in report.reports if report else ():
+        for statuses in slice_report.failed_by.values():
+            for status, count in statuses.items():
+                failed[status] = failed.get(status, 0) + count
+    facts["without score"] = ", ".join(f"{count:,} {status}" for status, count in failed.items()) or "none"
+    print_json({"job": plan.job_id, "progress": state, "failed": failed}) if json else print_facts(facts)
+    if report and report.errors:
+        raise PairsieveError(
+            f"{len(report.errors)} slices failed, the first: {report.errors[0]}",
+            code="slices-failed",
+            hint="run the command again to retry",
+        )
+
+
+def score_now(store: Store, plan: Plan, names: list[str], *, device: str, quiet: bool) -> DriveReport:
+    """Score the open slices of a plan in this process, with a bar; loads no model where nothing is open."""
+    from ranking.plan import open_slices
+    from service.console import progress_bar
+    from workers.drive import DriveReport, score_here
+    from workers.scorers.registry import load_committee
+
+    total = sum(piece.rows for piece, _ in open_slices(store, plan))
+    if not total:
+        return DriveReport((), (), ())
+    with progress_bar("scoring images", quiet=quiet) as advance:
+        advance(0, total)
+        committee = load_committee(names, device)
+        done = 0
+
+        def count(items: int) -> None:
+            nonlocal done
+            done += items
+            advance(done, total)
+
+        return score_here(store, plan, committee, count)
+
+
+def scorers(json: Json = False) -> None:
+    """List the scorers that are installed here."""
+    from service.console import print_json, print_table
+    from workers.scorers.registry import specs
+
+    rows = [
+        {
+            "scorer": spec.name,
+            "id": spec.scorer_id if not spec.missing else None,
+            "licence": spec.licence,
+            "ready": not spec.missing,
+            "summary": spec.summary,
+        }
+        for spec in specs().values()
+    ]
+    if json:
+        print_json(rows)
+    else:
+        columns = ["scorer", "id", "licence", "ready", "summary"]
+        print_table("scorers", columns, [[row[column] for column in columns] for row in rows])
+
+
+def _watch(store: Store, plan: Plan, *, quiet: bool) -> None:
+    from ranking.errors import PairsieveError
+    from ranking.plan import dead_slices, progress
+    from service.console import progress_bar, say
+    from workers.publish import publish_plan
+
+    publish_plan(store, plan)
+    if not quiet:
+        say("Waiting for workers; Ctrl-C leaves the job to them.")
+    with progress_bar("scores committed", quiet=quiet) as advance:
+        while True:
+            state = progress(store, plan)
+            advance(state.items_done, state.items_total)
+            if not state.units_open:
+                break
+            time.sleep(_POLL_SECONDS)
+    dead = dead_slices(store, plan)
+    if dead:
+        raise PairsieveError(
+            f"{len(dead)} slices were given up, the first: {dead[0].reason}", code="slices-dead"
+        )

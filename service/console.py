@@ -1,0 +1,136 @@
+"""How the command line speaks: tables and progress for people, JSON for programs, one line for an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+out = Console()
+err = Console(stderr=True)
+
+Advance = Callable[[int, int], None]
+"""Called as advance(done, total)."""
+
+
+class RateColumn(ProgressColumn):
+    """How many items a second, over the recent past."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if not speed else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="dim")
+
+
+@contextmanager
+def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Advance]:
+    """A bar with count, rate and time left on standard error; nothing when `quiet`, so that JSON stays clean."""
+    with _progress(quiet) as bar:
+        task = bar.add_task(title, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
+
+
+Stages = Callable[[str, int, int], None]
+"""Called as stage(name, done, total)."""
+
+STAGES = {
+    "encode": "encoding images",
+    "train": "training steps",
+    "base": "drawing, base model",
+    "run": "drawing, trained model",
+}
+
+
+@contextmanager
+def stage_bars(*, quiet: bool = False) -> Iterator[Stages]:
+    """One bar per stage of a long command, each appearing when its stage begins."""
+    with _progress(quiet) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def stage(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(STAGES.get(name, name), total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield stage
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output; dataclasses and mappings of them are welcome."""
+    out.out(json.dumps(_plain(value), ensure_ascii=False, indent=1), highlight=False)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A small table; numbers are right-aligned."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    out.print(table)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Lines of "name  value"."""
+    width = max(map(len, facts), default=0)
+    for name, value in facts.items():
+        out.print(Text.assemble((f"{name:<{width}}  ", "dim"), _cell(value)), soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A line for people, on standard error."""
+    err.print(Text(text), soft_wrap=True)
+
+
+def _progress(quiet: bool) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description:<22}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=err,
+        disable=quiet,
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
