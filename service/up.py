@@ -2,6 +2,7 @@
 
 import errno
 import http.client
+import secrets
 import socket
 import sys
 import time
@@ -41,10 +42,10 @@ def api_command(host: str, port: int, log_level: str) -> list[str]:
 
 
 def worker_command(log_level: str, queues: Sequence[str]) -> list[str]:
-    """A Celery worker with our settings; its name is its process id, so that several may run on a machine."""
+    """A Celery worker with our settings; its name is random, so that several may run on a machine."""
     return [
         *_celery("worker", log_level),
-        *["-Q", ",".join(queues), "--hostname", "pairsieve-%i@%h"],
+        *["-Q", ",".join(queues), "--hostname", f"pairsieve-{secrets.token_hex(3)}@%h"],
         *["--without-gossip", "--without-mingle", "--without-heartbeat"],
     ]
 

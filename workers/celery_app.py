@@ -8,12 +8,14 @@ here.
 # mypy: disable-error-code="no-untyped-call"
 
 import ipaddress
+import logging
 import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from celery import Celery
+from celery.signals import after_setup_logger
 from kombu.entity import Exchange, Queue
 
 from ranking.errors import UsageError
@@ -133,7 +135,7 @@ def _common() -> dict[str, Any]:
 def _broker(settings: Settings) -> dict[str, Any]:
     if settings.broker is None:
         return {
-            "broker_url": f"{folder_broker.SCHEME}://",
+            "broker_url": f"{folder_broker.SCHEME}://localhost",
             "broker_transport_options": {"folder": str(broker_folder(settings)), "polling_interval": 0.2},
             "worker_enable_remote_control": False,  # its replies would pile up as files
         }
@@ -154,6 +156,16 @@ def _broker(settings: Settings) -> dict[str, Any]:
         },
         "worker_disable_prefetch": True,  # or a slice would wait behind a training acknowledged early
     }
+
+
+def _quieten(loglevel: int | None = None, **_: Any) -> None:
+    """Leave out "received" and "succeeded" for each message: the tasks say in one line what they did."""
+    if loglevel is None or loglevel > logging.DEBUG:
+        for name in ("celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+after_setup_logger.connect(_quieten)
 
 
 app = make_app(load_settings())

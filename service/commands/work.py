@@ -50,7 +50,7 @@ def up(
     Needs no Redis. Ctrl-C ends all of it; work in hand is taken up again by the next start.
     """
     from ranking.settings import load_settings
-    from service.console import out, say
+    from service.console import say
     from service.supervisor import Supervisor
     from service.up import Announcer, free_port, programs
 
@@ -60,7 +60,8 @@ def up(
     announcer = Announcer(settings.host, port, lambda url: say(f"Pairsieve is at {url} (Ctrl-C ends it)"))
 
     def write(name: str, line: str) -> None:
-        out.out(f"{name:<6} | {line}", highlight=False)
+        sys.stdout.write(f"{name:<6} | {line}\n")
+        sys.stdout.flush()  # also into a file: the last lines matter most when something is killed
 
     Supervisor(programs(settings.host, port, check_level(log_level)), write).run(announcer.look)
     say("Pairsieve has ended.")

@@ -1,0 +1,132 @@
+"""The reconciler: everything open is published, and nothing twice without a reason."""
+
+import time
+
+import pytest
+from fake_committee import GREENER, REDDER, FakeCommittee
+from fake_sender import FakeSender
+
+from ranking.datasets import Dataset
+from ranking.names import canonical_json
+from ranking.plan import Plan, create_plan, dead_slices, open_slices, record_attempt
+from ranking.settings import Settings
+from ranking.store.blobs import Store
+from workers import reconcile as module
+from workers.attempts import attempt_on
+from workers.drive import score_here, score_one
+from workers.due import publish_times
+from workers.identity import worker_name
+from workers.reconcile import reconcile
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    module._finished.clear()
+
+
+@pytest.fixture
+def plan(store: Store, dataset: Dataset) -> Plan:
+    return create_plan(store, dataset.name, (REDDER, GREENER))
+
+
+def look(store: Store, sender: FakeSender, **changes: float) -> list[str]:
+    """The units that one look publishes."""
+    sender.units = []
+    reconcile(store, sender, settings=Settings(store=str(store.root), **changes))  # type: ignore[arg-type]
+    return sender.units
+
+
+def age_hints(store: Store, plan: Plan, seconds: float) -> None:
+    """As if everything had been published that much earlier."""
+    times = {unit: at - seconds for unit, at in publish_times(store, plan.job_id).items()}
+    store.put_hint(f"hints/published/{plan.job_id}.json", canonical_json(times))
+
+
+def test_every_open_slice_is_published_once(store: Store, plan: Plan) -> None:
+    sender = FakeSender(store)
+    assert look(store, sender) == [piece.unit for piece in plan.slices]
+    for _ in range(3):
+        assert look(store, sender) == []
+
+
+def test_what_waits_in_the_queue_is_not_published_again_however_long_it_takes(
+    store: Store, plan: Plan
+) -> None:
+    sender = FakeSender(store, waiting=4)
+    look(store, sender)
+    age_hints(store, plan, 1e6)
+    assert look(store, sender) == []
+    sender.waiting = None  # a broker that does not say
+    assert look(store, sender) == []
+
+
+def test_a_lost_message_is_published_again_when_the_queue_is_empty_and_a_lease_has_passed(
+    store: Store, plan: Plan
+) -> None:
+    sender = FakeSender(store, waiting=0)
+    look(store, sender)
+    age_hints(store, plan, 30)
+    assert look(store, sender, lease_seconds=60) == []
+    age_hints(store, plan, 31)
+    assert look(store, sender, lease_seconds=60) == [piece.unit for piece in plan.slices]
+
+
+def test_losing_its_memory_only_makes_it_publish_again(store: Store, plan: Plan) -> None:
+    sender = FakeSender(store)
+    look(store, sender)
+    store.put_hint(f"hints/published/{plan.job_id}.json", b"{torn")
+    assert look(store, sender) == [piece.unit for piece in plan.slices]
+
+
+def test_a_slice_in_hand_is_not_published_and_one_of_a_dead_worker_is_at_once(
+    store: Store, plan: Plan
+) -> None:
+    sender = FakeSender(store, waiting=7)
+    look(store, sender)
+    first, second = plan.slices[0].unit, plan.slices[1].unit
+    record_attempt(store, plan, second, worker=f"{worker_name().rsplit('/', 2)[0]}/{2**22 + 1}/1")
+    with attempt_on(store, plan, first, lease_seconds=600):
+        assert look(store, sender) == [second]
+        assert look(store, sender) == []  # it waits now
+
+
+def test_a_worker_elsewhere_that_falls_silent_loses_the_slice_after_a_lease(store: Store, plan: Plan) -> None:
+    sender = FakeSender(store, waiting=7)
+    look(store, sender)
+    unit = plan.slices[0].unit
+    record_attempt(store, plan, unit, worker="other-host/1/1")
+    assert look(store, sender, lease_seconds=600) == []
+    time.sleep(0.02)
+    assert look(store, sender, lease_seconds=0.01) == [unit]
+
+
+def test_a_failed_slice_is_tried_again_after_a_while_and_buried_after_enough_tries(
+    store: Store, plan: Plan
+) -> None:
+    def broken(prompts: list[str]) -> None:
+        raise RuntimeError(f"broken on {len(prompts)}")
+
+    sender, settings = FakeSender(store, waiting=7), Settings(store=str(store.root), max_attempts=2)
+    look(store, sender)
+    for _ in range(2):
+        with pytest.raises(Exception, match="broken"):
+            score_one(store, plan, plan.slices[0], lambda _: FakeCommittee(hook=broken), settings=settings)
+        assert look(store, sender, max_attempts=3) == []  # not at once
+        time.sleep(0.05)
+        assert look(store, sender, max_attempts=3, lease_seconds=0.05) == [plan.slices[0].unit]
+    assert look(store, sender, max_attempts=2) == []
+    assert [dead.unit for dead in dead_slices(store, plan)] == [plan.slices[0].unit]
+    assert len(open_slices(store, plan)) == len(plan.slices) - 1
+
+
+def test_finished_jobs_cost_nothing_and_new_ones_are_found(store: Store, plan: Plan) -> None:
+    sender = FakeSender(store)
+    score_here(store, plan, FakeCommittee())
+    assert look(store, sender) == []
+    other = create_plan(store, plan.dataset, (REDDER, "third@00000000cccc"))
+    assert look(store, sender) == [piece.unit for piece in other.slices]
+
+
+def test_slices_that_one_scorer_lacks_are_open(store: Store, plan: Plan) -> None:
+    score_here(store, create_plan(store, plan.dataset, (REDDER,)), FakeCommittee((REDDER,)))
+    assert look(store, FakeSender(store)) == [piece.unit for piece in plan.slices]
