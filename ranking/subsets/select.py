@@ -158,9 +158,9 @@ def _mark_taken(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
                 CASE chosen WHEN 0 THEN image_0_uid ELSE image_1_uid END AS winner_uid,
                 CASE chosen WHEN 0 THEN image_1_uid ELSE image_0_uid END AS loser_uid,
                 {duck.literal(recipe.label_source)} AS label_source,
-                {cap} AND {threshold}
-                    AND count(*) FILTER ({cap}) OVER (ORDER BY rank) <= {recipe.take.most(eligible)} AS taken
-            FROM ordered o JOIN wide USING (pair_id)""",
+                {cap} AND {threshold} AND place <= {recipe.take.most(eligible)} AS taken
+            FROM (SELECT *, row_number() OVER (PARTITION BY {cap} ORDER BY rank) AS place FROM ordered) o
+            JOIN wide USING (pair_id)""",
         params,
     )
 
