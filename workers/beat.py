@@ -35,7 +35,7 @@ class StoreScheduler(Scheduler):  # type: ignore[misc]
 
     def setup_schedule(self) -> None:
         """Prove the store; there is nothing else to set up."""
-        self._publisher = Publisher(Store.open(self._settings.store), self.app)
+        self._publisher = Publisher(Store.open(self._settings.store))
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Do what is due now; the seconds until there may be more."""

@@ -23,9 +23,9 @@ _AWAY = (OperationalError, ChannelError, OSError)
 class Publisher:
     """Sends ids to the queues of the broker that belongs to a store."""
 
-    def __init__(self, store: Store, app: Celery | None = None) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
-        self.app = app or app_for(store)
+        self.app = app_for(store)
 
     def slices(self, plan: Plan, units: Iterable[str]) -> int:
         """Publish units of a plan; returns how many the broker took."""
@@ -47,9 +47,8 @@ class Publisher:
         """How many messages wait in a queue, or None when the broker does not say."""
         try:
             with self.app.connection_for_read() as connection:
-                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-        except ChannelError:
-            return 0  # Redis: a queue without messages does not exist
+                # Not passive: kombu leaves the key prefix out of EXISTS, so every queue would seem to be missing.
+                return int(connection.default_channel.queue_declare(queue).message_count)
         except _AWAY:
             return None
 
@@ -91,4 +90,7 @@ def app_for(store: Store) -> Celery:
 
 @lru_cache(maxsize=8)
 def _app(root: str, broker: str | None) -> Celery:
-    return make_app(load_settings().model_copy(update={"store": root, "broker": broker}))
+    app = make_app(load_settings().model_copy(update={"store": root, "broker": broker}))
+    # kombu goes on connecting for seconds by default, once for each message.
+    app.conf.broker_transport_options |= {"max_retries": 1, "interval_start": 0, "interval_step": 0}
+    return app

@@ -23,12 +23,8 @@ def test_a_redis_on_this_machine_or_with_a_password_is_accepted(url: str) -> Non
     check_broker(url)
 
 
-@pytest.mark.parametrize(
-    "url", ["redis://10.0.0.5:6379/0", "redis://redis:6379/0", "rediss://user@example.org"]
-)
-def test_an_open_redis_that_others_can_reach_is_refused_in_one_line(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("url", ["redis://10.0.0.5:6379/0", "redis://redis:6379/0", "rediss://user@example.org"])
+def test_an_open_redis_that_others_can_reach_is_refused_in_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="has no password") as caught:
         make_app(Settings(broker=url))
     assert "\n" not in str(caught.value) and OPEN_REDIS in str(caught.value)

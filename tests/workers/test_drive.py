@@ -47,9 +47,7 @@ def test_a_process_is_gone_only_when_it_surely_is() -> None:
     assert is_gone(f"{host}/{other.pid}/1")
 
 
-def test_a_plan_is_scored_here_without_any_broker_and_a_second_time_does_nothing(
-    store: Store, plan: Plan
-) -> None:
+def test_a_plan_is_scored_here_without_any_broker_and_a_second_time_does_nothing(store: Store, plan: Plan) -> None:
     committee, seen = FakeCommittee(), []
     report = score_here(store, plan, committee, seen.append)
     state = progress(store, plan)
@@ -71,9 +69,7 @@ def test_only_the_scorers_without_a_marker_are_asked_for(store: Store, plan: Pla
 
 
 def test_scorers_with_other_weights_are_refused(store: Store, plan: Plan) -> None:
-    with pytest.raises(
-        OtherScorerError, match="the plan asks for redder@00000000aaaa, but here is redder@ffff"
-    ):
+    with pytest.raises(OtherScorerError, match="the plan asks for redder@00000000aaaa, but here is redder@ffff"):
         score_here(store, plan, FakeCommittee(("redder@ffffffffffff", GREENER)))
 
 
@@ -97,9 +93,7 @@ def test_a_slice_that_fails_too_often_is_given_up_with_the_last_error(store: Sto
             take(store, plan, FakeCommittee(hook=broken), max_attempts=2)
     assert take(store, plan, FakeCommittee(hook=broken), max_attempts=2).state == "dead"
     (dead,) = dead_slices(store, plan)
-    assert dead.reason.startswith(
-        "2 tries ended without a commit; the last with: the scorers failed on every"
-    )
+    assert dead.reason.startswith("2 tries ended without a commit; the last with: the scorers failed on every")
     assert take(store, plan, FakeCommittee()).state == "dead"
 
 
@@ -114,9 +108,7 @@ def test_being_told_to_stop_does_not_count_against_a_slice(store: Store, plan: P
     assert take(store, plan, FakeCommittee(), max_attempts=1).state == "scored"
 
 
-def test_a_source_that_is_away_does_not_count_against_a_slice(
-    store: Store, plan: Plan, tmp_path: Path
-) -> None:
+def test_a_source_that_is_away_does_not_count_against_a_slice(store: Store, plan: Plan, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.rename(tmp_path / "unmounted")
     for _ in range(3):

@@ -173,9 +173,7 @@ def test_a_scorer_that_fails_on_everything_fails_the_attempt_and_commits_nothing
     assert not list_commits(store)
 
 
-def test_a_device_that_dies_on_the_way_does_not_fill_the_store_with_failures(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_device_that_dies_on_the_way_does_not_fill_the_store_with_failures(store: Store, tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", rows(60, prompts=60))
     ingest(store, tmp_path / "a.parquet", "pets")
     plan = create_plan(store, "pets", BOTH)

@@ -27,9 +27,7 @@ def connect(app: Celery) -> Connection:
     return app.connection_for_read()
 
 
-def test_messages_come_in_the_order_they_were_sent_and_are_gone_when_acknowledged(
-    app: Celery, tmp_path: Path
-) -> None:
+def test_messages_come_in_the_order_they_were_sent_and_are_gone_when_acknowledged(app: Celery, tmp_path: Path) -> None:
     for number in range(5):
         app.send_task("workers.score_slice", args=["job", str(number)])
     seen = []
@@ -79,9 +77,7 @@ def test_each_message_goes_to_one_of_many_consumers(app: Celery) -> None:
         b"{}",
         json.dumps({"body": "%%%", "properties": {"delivery_tag": "1", "body_encoding": "base64"}}).encode(),
         json.dumps({"body": "e30=", "headers": 3, "properties": {"delivery_tag": "1"}}).encode(),
-        json.dumps(
-            {"body": "", "headers": {}, "properties": {"delivery_tag": "1", "delivery_info": {}}}
-        ).encode(),
+        json.dumps({"body": "", "headers": {}, "properties": {"delivery_tag": "1", "delivery_info": {}}}).encode(),
     ],
 )
 def test_a_torn_or_foreign_file_is_put_aside_and_the_next_message_comes(

@@ -49,9 +49,7 @@ def test_every_open_slice_is_published_once(store: Store, plan: Plan) -> None:
         assert look(store, sender) == []
 
 
-def test_what_waits_in_the_queue_is_not_published_again_however_long_it_takes(
-    store: Store, plan: Plan
-) -> None:
+def test_what_waits_in_the_queue_is_not_published_again_however_long_it_takes(store: Store, plan: Plan) -> None:
     sender = FakeSender(store, waiting=4)
     look(store, sender)
     age_hints(store, plan, 1e6)
@@ -78,9 +76,7 @@ def test_losing_its_memory_only_makes_it_publish_again(store: Store, plan: Plan)
     assert look(store, sender) == [piece.unit for piece in plan.slices]
 
 
-def test_a_slice_in_hand_is_not_published_and_one_of_a_dead_worker_is_at_once(
-    store: Store, plan: Plan
-) -> None:
+def test_a_slice_in_hand_is_not_published_and_one_of_a_dead_worker_is_at_once(store: Store, plan: Plan) -> None:
     sender = FakeSender(store, waiting=7)
     look(store, sender)
     first, second = plan.slices[0].unit, plan.slices[1].unit
@@ -100,9 +96,7 @@ def test_a_worker_elsewhere_that_falls_silent_loses_the_slice_after_a_lease(stor
     assert look(store, sender, lease_seconds=0.01) == [unit]
 
 
-def test_a_failed_slice_is_tried_again_after_a_while_and_buried_after_enough_tries(
-    store: Store, plan: Plan
-) -> None:
+def test_a_failed_slice_is_tried_again_after_a_while_and_buried_after_enough_tries(store: Store, plan: Plan) -> None:
     def broken(prompts: list[str]) -> None:
         raise RuntimeError(f"broken on {len(prompts)}")
 
