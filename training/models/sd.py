@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from numpy.typing import NDArray
 from PIL import Image
@@ -119,6 +120,7 @@ def load_model(name: str, *, device: str) -> StableDiffusion:
 
     Raises PairsieveError where a part is missing or is not of this shape.
     """
+    transformers.utils.logging.disable_progress_bar()  # a bar per loaded part would break ours
     source = str(_TOYWORLD_PIPELINE) if name == TOYWORLD else name
     where = torch.device(device)
     options: dict[str, Any] = {"torch_dtype": torch.float32}

@@ -34,7 +34,7 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def train_clip(out: Path, *, steps: int = 2000, batch: int = 128) -> dict[str, Any]:
+def train_clip(out: Path, *, steps: int = 1600, batch: int = 128) -> dict[str, Any]:
     """Train on pictures captioned with what they show and, half the time, how well they show it."""
     torch.manual_seed(SEED)
     tokenizer = build_tokenizer()
@@ -50,7 +50,7 @@ def train_clip(out: Path, *, steps: int = 2000, batch: int = 128) -> dict[str, A
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.02)
     order = torch.Generator().manual_seed(SEED)
-    for step in told_steps("clip", steps):
+    for step, tell in told_steps("clip", steps):
         for group in optimiser.param_groups:
             group["lr"] = cosine_rate(step, steps=steps, peak=1.5e-3)
         chosen = torch.randint(0, len(pool), (batch,), generator=order)
@@ -67,6 +67,7 @@ def train_clip(out: Path, *, steps: int = 2000, batch: int = 128) -> dict[str, A
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
+        tell(f"loss {float(loss.detach()):.4f}")
     save_clip(model, out, config)
     return measure_clip(model.eval(), ids_of=lambda texts: _tokenise(tokenizer, texts))
 

@@ -81,7 +81,7 @@ def train_denoiser(vae_path: Path, out: Path, *, steps: int = 4500, batch: int =
     optimiser = torch.optim.AdamW(trained.parameters(), lr=0.0, weight_decay=0.01)
     average = EMAModel(trained.parameters(), decay=0.998, foreach=True)
     order = torch.Generator().manual_seed(SEED)
-    for step in told_steps("denoiser", steps):
+    for step, tell in told_steps("denoiser", steps):
         for group in optimiser.param_groups:
             group["lr"] = cosine_rate(step, steps=steps, peak=1.5e-3)
         chosen = torch.randint(0, len(latents), (batch,), generator=order)
@@ -97,6 +97,7 @@ def train_denoiser(vae_path: Path, out: Path, *, steps: int = 4500, batch: int =
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimiser.step()
         average.step(trained.parameters())
+        tell(f"loss {float(loss.detach()):.4f}")
     average.copy_to(trained.parameters())
     pipeline = StableDiffusionPipeline(
         vae=vae,

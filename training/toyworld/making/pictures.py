@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -52,13 +52,19 @@ def cosine_rate(step: int, *, steps: int, peak: float, warmup: int = 100) -> flo
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def told_steps(name: str, steps: int, every: int = 100) -> Iterator[int]:
-    """Counts steps and says on standard error how fast they go."""
+def told_steps(name: str, steps: int, every: int = 100) -> Iterator[tuple[int, Callable[[str], None]]]:
+    """Counts steps and says on standard error how fast they go, with whatever the loop last told."""
     started = time.monotonic()
+    last = ""
+
+    def tell(note: str) -> None:
+        nonlocal last
+        last = note
+
     for step in range(steps):
-        yield step
+        yield step, tell
         if (step + 1) % every == 0 or step + 1 == steps:
             rate = (step + 1) / (time.monotonic() - started)
             left = (steps - step - 1) / rate
-            sys.stderr.write(f"{name}: {step + 1}/{steps} steps, {rate:.2f} steps/s, {left:.0f} s left\n")
+            sys.stderr.write(f"{name}: {step + 1}/{steps} steps, {rate:.2f} steps/s, {left:.0f} s left, {last}\n")
             sys.stderr.flush()

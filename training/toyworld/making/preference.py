@@ -35,7 +35,7 @@ def train_preference(clip: Path, out: Path, *, pairs: int = 20_000, steps: int =
     ids = _tokenise(build_tokenizer(), prompts)
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.05)
     order = torch.Generator().manual_seed(SEED)
-    for step in told_steps("preference", steps):
+    for step, tell in told_steps("preference", steps):
         for group in optimiser.param_groups:
             group["lr"] = cosine_rate(step, steps=steps, peak=4e-4)
         chosen = torch.randint(0, pairs, (batch,), generator=order)
@@ -50,6 +50,7 @@ def train_preference(clip: Path, out: Path, *, pairs: int = 20_000, steps: int =
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
+        tell(f"loss {float(loss.detach()):.4f}")
     config = json.loads((clip / "open_clip_config.json").read_text())["model_cfg"]
     save_clip(model, out, config)
     return measure_preference(out)

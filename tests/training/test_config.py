@@ -1,0 +1,47 @@
+"""Training configs: files, settings on top of them, and one clear line for what does not fit."""
+
+from pathlib import Path
+
+import pytest
+
+from ranking.errors import UsageError
+from training.config import TrainConfig, load_config
+
+
+def test_settings_are_laid_over_the_file_and_reach_into_blocks(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("steps: 10\nbeta: 5000\nevaluation: {images_per_prompt: 2}\n")
+    config = load_config(file, ["steps=20", "evaluation.guidance=1.5", "device=cpu"])
+    assert (config.steps, config.beta, config.device) == (20, 5000.0, "cpu")
+    assert config.evaluation is not None
+    assert (config.evaluation.images_per_prompt, config.evaluation.guidance) == (2, 1.5)
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("")
+    assert load_config(tmp_path / "config.yaml") == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "expected"),
+    [
+        ("stepz: 3", [], "stepz"),
+        ("steps: -1", [], "steps"),
+        ("- a list", [], "not a mapping"),
+        ("{", [], "not YAML"),
+        ("steps: 3", ["steps"], "key=value"),
+        ("steps: 3", ["steps.more=1"], "not a block"),
+        ("method: magic", [], "method"),
+    ],
+)
+def test_what_does_not_fit_is_named_in_one_line(tmp_path: Path, text: str, settings: list[str], expected: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UsageError, match=expected) as caught:
+        load_config(tmp_path / "config.yaml", settings)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent\.yaml"):
+        load_config(tmp_path / "absent.yaml")

@@ -1,0 +1,74 @@
+"""Diffusion-DPO as a function of errors, against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from training.losses import denoising_error, diffusion_dpo
+
+
+def test_the_loss_at_the_reference_is_ln_2_and_every_logit_zero() -> None:
+    errors = torch.tensor([0.3, 0.1, 0.2, 0.7])
+    result = diffusion_dpo(errors, errors.clone(), beta=5000)
+    assert result.loss.item() == pytest.approx(math.log(2), abs=1e-7)
+    assert result.logit.abs().max() == 0
+    assert result.implicit_accuracy == 0.5
+
+
+def test_one_pair_by_hand() -> None:
+    # winner: 0.10 → 0.08, loser: 0.20 → 0.21; −½·200·((0.08 − 0.21) − (0.10 − 0.20)) = 3
+    result = diffusion_dpo(torch.tensor([0.08, 0.21]), torch.tensor([0.10, 0.20]), beta=200)
+    assert result.logit.item() == pytest.approx(3.0, abs=1e-4)
+    assert result.loss.item() == pytest.approx(math.log1p(math.exp(-3)), abs=1e-5)
+    assert result.implicit_accuracy == 1.0
+
+
+def test_the_mean_is_taken_after_the_logsigmoid_not_before() -> None:
+    # Two pairs with logits 3 and −3: the mean of their losses, not ln 2, the loss of their mean.
+    policy = torch.tensor([0.08, 0.12, 0.21, 0.19])
+    reference = torch.tensor([0.10, 0.10, 0.20, 0.20])
+    result = diffusion_dpo(policy, reference, beta=200)
+    expected = (math.log1p(math.exp(-3)) + math.log1p(math.exp(3))) / 2
+    assert result.loss.item() == pytest.approx(expected, abs=1e-4)
+    assert result.implicit_accuracy == 0.5
+
+
+def test_swapping_winner_and_loser_negates_the_logit() -> None:
+    policy, reference = torch.rand(8), torch.rand(8)
+
+    def swapped(errors: torch.Tensor) -> torch.Tensor:
+        return torch.cat([errors[4:], errors[:4]])
+
+    straight = diffusion_dpo(policy, reference, beta=10).logit
+    crossed = diffusion_dpo(swapped(policy), swapped(reference), beta=10).logit
+    torch.testing.assert_close(straight, -crossed)
+
+
+def test_the_gradient_lowers_the_winners_error_and_raises_the_losers() -> None:
+    policy = torch.tensor([0.1, 0.2], requires_grad=True)
+    diffusion_dpo(policy, torch.tensor([0.1, 0.2]), beta=100).loss.backward()
+    # d loss / d p_w = β/2 · (1 − σ(0)) = 25
+    torch.testing.assert_close(policy.grad, torch.tensor([25.0, -25.0]))
+
+
+def test_errors_are_float32_means_per_sample_whatever_comes_in() -> None:
+    prediction = torch.zeros(2, 4, 8, 8, dtype=torch.bfloat16)
+    target = torch.stack([torch.full((4, 8, 8), 0.5), torch.full((4, 8, 8), 2.0)])
+    errors = denoising_error(prediction, target)
+    assert errors.dtype == torch.float32
+    torch.testing.assert_close(errors, torch.tensor([0.25, 4.0]))
+
+
+@pytest.mark.parametrize(
+    ("policy", "reference"),
+    [
+        (torch.zeros(3), torch.zeros(3)),
+        (torch.zeros(4), torch.zeros(2)),
+        (torch.zeros(2, 2), torch.zeros(2, 2)),
+        (torch.zeros(4, dtype=torch.float16), torch.zeros(4, dtype=torch.float16)),
+    ],
+)
+def test_errors_that_are_no_pairs_or_not_float32_are_refused(policy: torch.Tensor, reference: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"even length|float32"):
+        diffusion_dpo(policy, reference, beta=1)
