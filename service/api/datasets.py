@@ -1,0 +1,44 @@
+"""GET /v1/datasets: what was ingested, and which fields its pairs have."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from ranking.datasets import Dataset
+from service.api.models import DatasetDetail, DatasetList, DatasetOut, FieldOut
+from service.dependencies import NoQuery, ViewDep
+from service.snapshots import View
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+
+@router.get("")
+def list_(view: ViewDep, _query: NoQuery) -> DatasetList:
+    """Every dataset at its newest revision, also those that no snapshot holds yet."""
+    items = [dataset_out(view, dataset) for dataset in view.datasets.values()]
+    return DatasetList(items=items, snapshot=view.number)
+
+
+@router.get("/{name}")
+def get(name: str, view: ViewDep, _query: NoQuery) -> DatasetDetail:
+    """One dataset and the fields that /v1/pairs may filter and sort by."""
+    dataset = view.dataset(name)
+    assert dataset is not None, "a name gives a dataset or an error"
+    columns = view.columns.values() if name in view.tables else ()
+    shown = [FieldOut(name=column.name, kind=column.kind, meaning=column.meaning) for column in columns]
+    return DatasetDetail(**dataset_out(view, dataset).model_dump(), fields=shown)
+
+
+def dataset_out(view: View, dataset: Dataset) -> DatasetOut:
+    """A dataset as the API shows it."""
+    return DatasetOut(
+        name=dataset.name,
+        revision=dataset.revision,
+        revision_sha=dataset.revision_sha,
+        format=dataset.format,
+        pairs=dataset.n_pairs,
+        items=dataset.n_items,
+        skipped=dataset.skipped,
+        created=dataset.created,
+        snapshot=view.number if dataset.name in view.tables else None,
+    )

@@ -1,0 +1,259 @@
+"""The JSON that /v1 answers with. Numbers are finite or null; nothing here knows how it was found."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from ranking.runs import RunState
+
+
+def finite(value: Any) -> Any:
+    """`value`, with NaN and infinities (also inside lists and maps) as None: JSON has no other numbers."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+Number = Annotated[float | None, BeforeValidator(finite)]
+Json = Annotated[dict[str, Any], BeforeValidator(finite)]
+
+
+class DatasetOut(BaseModel):
+    """A dataset at its newest revision. `snapshot` is the newest snapshot if that holds it, else null."""
+
+    name: str
+    revision: int
+    revision_sha: str
+    format: str
+    pairs: int
+    items: int = Field(description="unique (image, prompt)")
+    skipped: dict[str, int] = Field(description="rows left out at ingest, by reason")
+    created: str
+    snapshot: int | None
+
+
+class DatasetList(BaseModel):
+    items: list[DatasetOut]
+    snapshot: int | None
+
+
+class FieldOut(BaseModel):
+    """A column to filter and sort by."""
+
+    name: str
+    kind: Literal["text", "number", "boolean", "time"]
+    meaning: str
+
+
+class DatasetDetail(DatasetOut):
+    fields: list[FieldOut] = Field(description="what /v1/pairs may filter and sort by")
+
+
+class ImageOut(BaseModel):
+    """One side of a pair."""
+
+    uid: str
+    url: str
+    thumbnail_url: str
+    label: Number = Field(description="1 preferred, 0 not, 0.5 tie")
+    model: str | None
+
+
+class ScoreOut(BaseModel):
+    """What one scorer says of a pair. `gap` is winner − loser by the human label, null for ties."""
+
+    image_0: Number
+    image_1: Number
+    gap: Number
+    agrees: bool | None = Field(description="whether it prefers the human's winner; null if there is none or no gap")
+    status_0: str | None
+    status_1: str | None
+
+
+class PairOut(BaseModel):
+    """A pair with everything the snapshot knows of it."""
+
+    pair_id: str
+    dataset: str
+    prompt_id: str
+    prompt: str | None
+    images: list[ImageOut] = Field(min_length=2, max_length=2)
+    winner: Literal[0, 1] | None
+    is_tie: bool | None
+    rater: str | None
+    created_at: str | None = Field(description="UTC")
+    scores: dict[str, ScoreOut]
+    votes: int
+    agree_votes: int
+
+
+class PairPage(BaseModel):
+    """A page of pairs. `next` is null on the last page and nowhere else."""
+
+    items: list[PairOut]
+    next: str | None
+    next_url: str | None
+    total: int
+    total_kind: Literal["exact"] = "exact"
+    snapshot: int | None
+
+
+class PairDetail(PairOut):
+    snapshot: int
+
+
+class ScorerOut(BaseModel):
+    """A scorer of the newest snapshot. `low` and `high`: 1st and 99th percentile of its scores, by
+    dataset."""
+
+    name: str
+    scorer_id: str
+    units: int
+    rows: int
+    bad_rows: int
+    scales: dict[str, list[Number]]
+
+
+class ScorerList(BaseModel):
+    items: list[ScorerOut]
+    snapshot: int | None
+
+
+class SnapshotOut(BaseModel):
+    n: int
+    sha: str
+    parent: str | None
+    created: str
+    datasets: dict[str, int] = Field(description="dataset → revision")
+    scorers: dict[str, str] = Field(description="scorer name → scorer id")
+    commits: int
+    rows: int
+    bad_rows: int
+
+
+class SnapshotList(BaseModel):
+    items: list[SnapshotOut]
+
+
+class SubsetOut(BaseModel):
+    name: str
+    version: str
+    ref: str
+    dataset: str
+    snapshot: int
+    rows: int
+    sha256: str
+    created: str
+    url: str
+
+
+class SubsetList(BaseModel):
+    items: list[SubsetOut]
+
+
+class FileOut(BaseModel):
+    """An immutable file. `sha256` is in its ETag too."""
+
+    url: str
+    media_type: str
+    bytes: int
+    sha256: str
+    rows: int
+
+
+class SubsetDetail(SubsetOut):
+    recipe: Json
+    statistics: Json
+    files: list[FileOut]
+
+
+class SubsetPair(BaseModel):
+    pair_id: str
+    rank: int
+    metric: Number
+    prompt_id: str
+    prompt: str | None
+    winner_uid: str
+    loser_uid: str
+    label_source: str
+    winner_url: str
+    loser_url: str
+
+
+class SubsetPage(BaseModel):
+    """A page of a subset's pairs by rank. `next` is null on the last page and nowhere else."""
+
+    items: list[SubsetPair]
+    next: str | None
+    next_url: str | None
+    total: int
+    total_kind: Literal["exact"] = "exact"
+    snapshot: int
+
+
+class JobOut(BaseModel):
+    """A scoring job; a unit is one slice by one scorer, items are counted once for each scorer."""
+
+    id: str
+    dataset: str
+    revision: int
+    scorers: list[str]
+    state: Literal["open", "done", "dead"]
+    created: str
+    units_total: int
+    units_done: int
+    units_dead: int
+    items_total: int
+    items_done: int
+
+
+class DeadSlice(BaseModel):
+    unit: str
+    reason: str
+    created: str
+
+
+class JobDetail(JobOut):
+    dead: list[DeadSlice]
+
+
+class JobList(BaseModel):
+    items: list[JobOut]
+
+
+class RunOut(BaseModel):
+    """A training run."""
+
+    id: str
+    subset: str
+    state: RunState
+    created: str
+
+
+class RunDetail(RunOut):
+    config: Json
+    result: Json | None = Field(description="what a done run ended with")
+    evaluations: list[Json] = Field(description="comparisons with the base model, oldest first")
+    reason: str | None = Field(description="why a dead run was given up")
+    metrics: list[Json] = Field(description="training metrics by step, at most 1000 of them, evenly thinned")
+
+
+class RunList(BaseModel):
+    items: list[RunOut]
+
+
+class Check(BaseModel):
+    ok: bool
+    detail: str
+
+
+class Health(BaseModel):
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, Check]

@@ -1,0 +1,37 @@
+"""GET /v1/snapshots: every numbered state of the store."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Path
+
+from ranking.store.snapshots import Snapshot, get_snapshot, list_snapshots
+from service.api.models import SnapshotList, SnapshotOut
+from service.dependencies import NoQuery, PartsDep
+
+router = APIRouter(prefix="/v1/snapshots", tags=["snapshots"])
+
+
+@router.get("")
+def list_(parts: PartsDep, _query: NoQuery) -> SnapshotList:
+    """Every snapshot, newest first."""
+    return SnapshotList(items=[_out(snapshot) for snapshot in reversed(list_snapshots(parts.store))])
+
+
+@router.get("/{n}")
+def get(parts: PartsDep, _query: NoQuery, n: int = Path(ge=1, le=2**31)) -> SnapshotOut:
+    """One snapshot."""
+    return _out(get_snapshot(parts.store, n))
+
+
+def _out(snapshot: Snapshot) -> SnapshotOut:
+    return SnapshotOut(
+        n=snapshot.n,
+        sha=snapshot.sha,
+        parent=snapshot.parent,
+        created=snapshot.created,
+        datasets={name: pin.revision for name, pin in snapshot.datasets.items()},
+        scorers=snapshot.scorers,
+        commits=len(snapshot.members),
+        rows=sum(member.rows for member in snapshot.members),
+        bad_rows=sum(member.n_bad for member in snapshot.members),
+    )

@@ -1,0 +1,72 @@
+"""Builds the application: the API and the dashboard over one store. Importing it loads no model library."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from ranking.settings import Settings, load_settings
+from ranking.store.blobs import Store
+from service import openapi, problems
+from service.api import datasets, health, images, jobs, pairs, runs, scorers, snapshots, subsets
+from service.cursors import cursor_key
+from service.dashboard import pages
+from service.dependencies import Parts
+from service.pictures import Pictures
+from service.security import LOOPBACK_NAMES, Shield, check_bind
+from service.snapshots import Snapshots
+from service.subsets import SubsetShelf
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application over the store that `settings` names (default: the environment's).
+
+    Raises UsageError for a host other machines can reach, StoreError for a store that cannot be used.
+    """
+    settings = settings or load_settings()
+    check_bind(settings.host)
+    store = Store.open(settings.store)
+    parts = Parts(
+        settings=settings,
+        store=store,
+        snapshots=Snapshots(store),
+        pictures=Pictures(store),
+        subsets=SubsetShelf(store),
+        cursor_key=cursor_key(store),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        parts.snapshots.start()
+        yield
+        parts.snapshots.stop()
+        parts.subsets.close()
+        parts.pictures.close()
+
+    app = FastAPI(
+        title="Pairsieve",
+        version=_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
+    )
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    app.state.parts = parts
+    problems.install(app)
+    for module in (datasets, pairs, scorers, snapshots, subsets, images, jobs, runs, health):
+        app.include_router(module.router)
+    pages.install(app)
+    hosts = LOOPBACK_NAMES | {settings.host.strip("[]").lower()}
+    app.add_middleware(Shield, hosts=hosts, on_error=app.state.handle_error)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("pairsieve")
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "0"

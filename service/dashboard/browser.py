@@ -1,0 +1,167 @@
+"""The pair browser: pages of pairs side by side with what people and scorers say of them, and one pair
+large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from service.api.models import PairOut
+from service.api.present import pair_out
+from service.browse import (
+    Listing,
+    cursor_at,
+    find_pair,
+    numeric_fields,
+    parse_listing,
+    read_page,
+    rows_before,
+)
+from service.dashboard.charts import Bars, Wings, bars, plain_label, wings
+from service.dashboard.environment import page
+from service.dashboard.urls import OPERATORS, State, read_form, read_state
+from service.dependencies import Parts, PartsDep, ViewDep
+from service.histograms import histogram
+from service.problems import ApiProblem
+from service.snapshots import Table, View
+
+PAGE = 20
+_CHART = (640, 130)
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One scorer's line under a pair, its sides in the order shown."""
+
+    name: str
+    values: tuple[float | None, float | None]
+    statuses: tuple[str | None, str | None]
+    wings: Wings | None
+    best: int | None
+    gap: float | None
+    agrees: bool | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A pair as it is shown: `sides` says which image stands left and which right."""
+
+    pair: PairOut
+    sides: tuple[int, int]
+    scores: list[ScoreRow]
+    url: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A histogram with its field and what that means; `nulls` pairs have no value of it."""
+
+    field: str
+    meaning: str
+    bars: Bars
+    nulls: int
+
+
+@router.get("/pairs")
+def pairs(request: Request, parts: PartsDep, view: ViewDep) -> Response:
+    """A page of the pairs that the URL describes."""
+    asked = request.query_params.multi_items()
+    canonical = read_form(asked)
+    if canonical is not None:
+        return RedirectResponse(canonical, 303)
+    state = read_state(asked)
+    if state.dataset is None and view.datasets:
+        state = replace(state, dataset=next(iter(view.tables or view.datasets)))
+    dataset = view.dataset(state.dataset)
+    if dataset is None or dataset.name not in view.tables:
+        return page(request, "pairs_empty.html", dataset=dataset, datasets=list(view.datasets))
+    table = view.tables[dataset.name]
+    listing = parse_listing(view, table, filters=state.filters, sort=state.sort)
+    found = read_page(listing, key=parts.cursor_key, cursor=state.cursor, limit=PAGE)
+    rows = found.rows.to_pylist()
+    shown = [uid for row in rows for uid in (row["image_0_uid"], row["image_1_uid"])]
+    parts.pictures.prepare(dataset, shown, 256)
+    before = rows_before(listing, rows[0]) if rows else 0
+    previous = None
+    if before > 0:
+        previous = state.at(cursor_at(listing, key=parts.cursor_key, offset=before - PAGE))
+    return page(
+        request,
+        "pairs.html",
+        state=state,
+        dataset=dataset,
+        datasets=list(view.tables),
+        fields=list(view.columns.values()),
+        operators=OPERATORS,
+        sort=listing.sort,
+        descending=listing.descending,
+        show=next((value for name, value in state.filters if name == "is_tie"), ""),
+        cards=[_card(view, table, row, state=state) for row in rows],
+        total=found.total,
+        before=before,
+        next=state.at(found.next) if found.next else None,
+        previous=previous,
+        chart=_chart(listing, state),
+        chips=state.chips(),
+        clear=state.with_filters(()).url(),
+        blind_url=replace(state, blind=not state.blind).url(),
+        chartable=numeric_fields(view.columns.values()),
+        pixelated=is_pixelated(parts, view, dataset.name),
+    )
+
+
+@router.get("/pairs/{pair_id}")
+def pair(request: Request, pair_id: str, parts: PartsDep, view: ViewDep, dataset: str | None = None) -> Response:
+    """One pair, its images as large as they are."""
+    table, row = find_pair(view, pair_id, dataset=dataset)
+    card = _card(view, table, row, state=State(table.dataset))
+    return page(request, "pair.html", card=card, pixelated=is_pixelated(parts, view, table.dataset))
+
+
+def is_pixelated(parts: Parts, view: View, dataset: str) -> bool:
+    """Whether a dataset's pictures are so small that they are drawn with hard pixels, judged by one of
+    them."""
+    table = view.tables.get(dataset)
+    if table is None or table.sample_uid is None:
+        return False
+    return parts.pictures.is_small(view.datasets[dataset], table.sample_uid)
+
+
+def _card(view: View, table: Table, row: dict[str, object], *, state: State) -> Card:
+    shown = pair_out(view, table, row)
+    # Blind, half of the pairs change sides, always the same ones: a habit of choosing left must not pay.
+    swapped = state.blind and int(shown.pair_id[-1], 16) % 2 == 1
+    left, right = sides = (1, 0) if swapped else (0, 1)
+    scores = []
+    for name, score in shown.scores.items():
+        values = ((score.image_0, score.image_1)[left], (score.image_0, score.image_1)[right])
+        statuses = ((score.status_0, score.status_1)[left], (score.status_0, score.status_1)[right])
+        best = None
+        if values[0] is not None and values[1] is not None and values[0] != values[1]:
+            best = 0 if values[0] > values[1] else 1
+        drawn = wings(*values, table.scales.get(name))
+        scores.append(ScoreRow(name, values, statuses, drawn, best, score.gap, score.agrees))
+    return Card(shown, sides, scores, f"/pairs/{shown.pair_id}?dataset={table.dataset}")
+
+
+def _chart(listing: Listing, state: State) -> Chart:
+    """The histogram of the field asked for, else of the one sorted by, else of the first scorer's gap."""
+    columns = {field.name: field for field in numeric_fields(listing.view.columns.values())}
+    if state.hist is not None and state.hist not in columns:
+        raise ApiProblem("invalid-parameter", f"There is no histogram of {state.hist!r}.")
+    fallback = f"{listing.view.scorers[0]}.gap" if listing.view.scorers else "label_0"
+    field = state.hist or (listing.sort if listing.sort in columns else fallback)
+    width, height = _CHART
+    counted = histogram(listing, field)
+    drawn = bars(
+        counted,
+        width=width,
+        height=height,
+        href=lambda low, high: state.within(field, low, high),
+        text=lambda value: plain_label(value) if value is not None else "",
+    )
+    return Chart(field, columns[field].meaning, drawn, counted.nulls)

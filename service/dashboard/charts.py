@@ -1,0 +1,194 @@
+"""The geometry of charts that templates draw as SVG: histograms, curves and the wings of a score. Draws
+nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from service.histograms import Histogram
+
+CURVE_POINTS = 240
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a histogram in SVG units, y downwards. `height_all` is of all rows, `height` of the
+    selected."""
+
+    x: float
+    width: float
+    y_all: float
+    height_all: float
+    y: float
+    height: float
+    label: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A labelled place on an axis, in SVG units. `anchor` is SVG's text-anchor: it keeps labels inside the
+    box."""
+
+    at: float
+    label: str
+    anchor: str = "middle"
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A histogram, ready to draw in a box of `width` × `height`."""
+
+    width: int
+    height: int
+    bars: list[Bar]
+    ticks: list[Tick]
+    zero: float | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line in a box of `width` × `height`: SVG points, the axis ends as text and the last value."""
+
+    name: str
+    width: int
+    height: int
+    points: str
+    smooth: str
+    low: str
+    high: str
+    first_step: str
+    last_step: str
+    last: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Wings:
+    """Two scores on one scale, drawn from the middle outwards like the images they belong to; lengths in [0,
+    1]."""
+
+    left: float
+    right: float
+
+
+def bars(
+    histogram: Histogram,
+    *,
+    width: int,
+    height: int,
+    href: Callable[[float | None, float | None], str],
+    text: Callable[[float | None], str],
+) -> Bars:
+    """Place a histogram's bins. `href` makes the link of a bin from its ends (None = open), `text` writes a
+    value."""
+    bins = histogram.bins
+    top = max((each.total for each in bins), default=0) or 1
+    step = width / max(len(bins), 1)
+    placed = []
+    for index, each in enumerate(bins):
+        # A bin that holds anything shows: at least two units high.
+        full, part = (max(2.0, height * count / top) if count else 0.0 for count in (each.total, each.selected))
+        ends = f"{text(each.low)} to {text(each.high)}"
+        if each.low is None:
+            ends = f"below {text(each.high)}"
+        elif each.high is None:
+            ends = f"{text(each.low)} and above"
+        placed.append(
+            Bar(
+                x=round(index * step + step * 0.06, 2),
+                width=round(step * 0.88, 2),
+                y_all=round(height - full, 2),
+                height_all=round(full, 2),
+                y=round(height - part, 2),
+                height=round(part, 2),
+                label=f"{ends}: {each.selected:,} of {each.total:,} pairs",
+                href=href(each.low, each.high),
+            )
+        )
+    edges = [each.low for each in bins[1:]]
+    ticks = _ticks(edges, step)
+    zero = next((round((index + 1) * step, 2) for index, edge in enumerate(edges) if edge == 0), None)
+    return Bars(width, height, placed, ticks, zero)
+
+
+def wings(left: float | None, right: float | None, scale: tuple[float, float] | None) -> Wings | None:
+    """Both scores as lengths on a scorer's usual range `scale`; None without a range or without both
+    scores."""
+    if left is None or right is None or scale is None:
+        return None
+    low, high = scale
+    span = high - low
+
+    def length(value: float) -> float:
+        # The shortest wing is still a wing: a missing one would read as a missing score.
+        return round(min(max((value - low) / span if span > 0 else 0.5, 0.02), 1.0), 4)
+
+    return Wings(length(left), length(right))
+
+
+def curve(
+    name: str,
+    steps: Sequence[float],
+    values: Sequence[float],
+    *,
+    width: int,
+    height: int,
+    text: Callable[[float], str],
+) -> Curve | None:
+    """A series as a line, thinned to at most CURVE_POINTS, with a moving mean over it; None for fewer than 2
+    points."""
+    known = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+    if len(known) < 2:
+        return None
+    low, high = min(value for _, value in known), max(value for _, value in known)
+    first, last = known[0][0], known[-1][0]
+    thin = known[:: math.ceil(len(known) / CURVE_POINTS)]
+
+    def place(step: float, value: float) -> str:
+        x = (step - first) / (last - first) * width if last > first else width / 2
+        y = height - (value - low) / (high - low) * height if high > low else height / 2
+        return f"{x:.1f},{y:.1f}"
+
+    reach = max(1, len(thin) // 24)
+    mean = [
+        (
+            step,
+            sum(v for _, v in thin[max(0, i - reach) : i + reach + 1]) / len(thin[max(0, i - reach) : i + reach + 1]),
+        )
+        for i, (step, _) in enumerate(thin)
+    ]
+    return Curve(
+        name=name,
+        width=width,
+        height=height,
+        points=" ".join(place(*each) for each in thin),
+        smooth=" ".join(place(*each) for each in mean) if len(thin) >= 24 else "",
+        low=text(low),
+        high=text(high),
+        first_step=f"{first:,.0f}",
+        last_step=f"{last:,.0f}",
+        last=known[-1][1],
+        steps=len(known),
+    )
+
+
+def _ticks(edges: Sequence[float | None], step: float) -> list[Tick]:
+    """At most eight edges that are multiples of one another's distance, zero among them if it is an edge."""
+    known = [edge for edge in edges if edge is not None]
+    if len(known) < 2:
+        return [Tick(step * (index + 1), plain_label(edge)) for index, edge in enumerate(known)]
+    width = known[1] - known[0]
+    every = next(n for n in (1, 2, 5, 10, 20, 50) if len(known) / n <= 8)
+    return [
+        Tick(round((index + 1) * step, 2), plain_label(edge))
+        for index, edge in enumerate(known)
+        if round(edge / width) % every == 0
+    ]
+
+
+def plain_label(value: float) -> str:
+    """An axis label: every digit that counts and no more."""
+    return repr(round(value, 10)).removesuffix(".0").replace("-", "−")

@@ -1,0 +1,153 @@
+"""The dashboard's addresses: the overview, one subset, one run, and the list of routes. Pairs are in
+`browser`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from ranking import duck
+from ranking.plan import list_plans
+from ranking.runs import list_runs, run_state
+from ranking.subsets.catalog import get_subset, list_subsets
+from service import openapi
+from service.api.datasets import dataset_out
+from service.api.jobs import job_out
+from service.api.present import image_url
+from service.api.scorers import list_ as list_scorers
+from service.api.subsets import subset_files, subset_page
+from service.dashboard import browser
+from service.dashboard.charts import Curve, curve
+from service.dashboard.environment import STATIC, page, problem_page
+from service.dashboard.evaluations import flat, read_evaluation
+from service.dashboard.text import number
+from service.dependencies import NoParameters, Parts, PartsDep, ViewDep
+from service.problems import CODES
+from service.runs import RunFacts, read_run
+from service.snapshots import View
+
+_TILES = 24
+_STRIP = 6
+_FIRST_CURVES = ("loss", "implicit_accuracy")
+
+router = APIRouter(include_in_schema=False)
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages, the static files and the pages for problems."""
+    app.include_router(router)
+    app.include_router(browser.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.state.problem_page = problem_page
+
+
+@router.get("/")
+def overview(request: Request, parts: PartsDep, view: ViewDep) -> HTMLResponse:
+    """What the store holds and what is going on."""
+    store = parts.store
+    return page(
+        request,
+        "overview.html",
+        datasets=[
+            (dataset_out(view, dataset), _strip(parts, view, dataset.name)) for dataset in view.datasets.values()
+        ],
+        jobs=[job_out(store, plan) for plan in reversed(list_plans(store))],
+        subsets=list(reversed(list_subsets(store))),
+        runs=[(run, run_state(store, run.run_id)) for run in reversed(list_runs(store))],
+        scorers=list_scorers(view, NoParameters()).items,
+        snapshot=view.snapshot,
+    )
+
+
+@router.get("/subsets/{ref}")
+def subset(request: Request, ref: str, parts: PartsDep, view: ViewDep, cursor: str | None = None) -> HTMLResponse:
+    """One subset: its recipe, what it changed, and its pairs by rank."""
+    found = get_subset(parts.store, ref)
+    shown = subset_page(parts, view, found, cursor=cursor, limit=_TILES)
+    known = view.datasets[found.dataset]
+    uids = [uid for item in shown.items for uid in (item.winner_uid, item.loser_uid)]
+    parts.pictures.prepare(known, uids, 256)
+    return page(
+        request,
+        "subset.html",
+        subset=found,
+        recipe=flat(found.recipe),
+        files=subset_files(parts, found),
+        items=[
+            (item, image_url(known, item.winner_uid, size=256), image_url(known, item.loser_uid, size=256))
+            for item in shown.items
+        ],
+        next=f"/subsets/{found.ref}?cursor={shown.next}" if shown.next else None,
+        previous=f"/subsets/{found.ref}?cursor={shown.previous}" if shown.previous else None,
+        pixelated=browser.is_pixelated(parts, view, found.dataset),
+    )
+
+
+@router.get("/runs/{run_id}")
+def run(request: Request, run_id: str, parts: PartsDep) -> HTMLResponse:
+    """One run: its config, its curves and how it compares with its base model."""
+    facts = read_run(parts.store, run_id)
+    return page(
+        request,
+        "run.html",
+        run=facts,
+        curves=_curves(facts),
+        config=flat(facts.plan.config),
+        result=flat(facts.result or {}),
+        evaluations=[read_evaluation(each) for each in facts.evaluations],
+    )
+
+
+@router.get("/docs")
+def docs(request: Request) -> HTMLResponse:
+    """The routes of the API and the codes of its errors, from the OpenAPI document; loads nothing from
+    elsewhere."""
+    made = openapi.document(request.app)
+    operations = [
+        (
+            method.upper(),
+            path,
+            operation["description"],
+            operation.get("parameters", []),
+            operation["operationId"],
+        )
+        for path, methods in made["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return page(request, "docs.html", operations=operations, codes=CODES, version=made["info"]["version"])
+
+
+def _strip(parts: Parts, view: View, dataset: str) -> tuple[list[tuple[str, str]], bool]:
+    """A few (thumbnail, prompt) of a dataset, and whether its pictures are small."""
+    if dataset not in view.tables:
+        return [], False
+    with view.cursor() as con:
+        relation = duck.identifier(view.tables[dataset].relation)
+        rows = duck.arrow(con, f"SELECT image_0_uid AS uid, prompt FROM {relation} LIMIT {_STRIP}").to_pylist()
+    known = view.datasets[dataset]
+    parts.pictures.prepare(known, [row["uid"] for row in rows], 256)
+    pictures = [(image_url(known, row["uid"], size=256), row["prompt"] or "") for row in rows]
+    return pictures, browser.is_pixelated(parts, view, dataset)
+
+
+def _curves(facts: RunFacts) -> list[Curve]:
+    """A curve for each number that the run logged by step, the loss first."""
+    names = sorted(
+        {key for row in facts.metrics for key, value in row.items() if _is_number(value)} - {"step"},
+        key=lambda name: (_FIRST_CURVES.index(name) if name in _FIRST_CURVES else len(_FIRST_CURVES), name),
+    )
+    drawn = []
+    for name in names:
+        rows = [(row.get("step", index), row[name]) for index, row in enumerate(facts.metrics) if name in row]
+        rows = [(step, value) for step, value in rows if _is_number(step) and _is_number(value)]
+        made = curve(name, [row[0] for row in rows], [row[1] for row in rows], width=320, height=96, text=number)
+        if made is not None:
+            drawn.append(made)
+    return drawn
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

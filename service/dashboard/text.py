@@ -1,0 +1,80 @@
+"""How values read on a page: numbers, times, and text from strangers with its hidden characters made
+visible."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from datetime import datetime
+from typing import Any, Final
+
+from markupsafe import Markup
+
+MINUS: Final = "−"
+_SPACES: Final = frozenset("\t\n\r")
+_JOINERS: Final = frozenset("\u200c\u200d")  # needed to write Persian and to join emoji; they hide nothing
+
+
+def visible(text: str) -> str:
+    """`text` with every control, format (bidi, zero-width) and line-separator character spelled out as
+    [U+202E]."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"[U+{ord(char):04X}]" if _hidden(char) else char for char in text)
+
+
+def finalize(value: Any) -> Any:
+    """What Jinja prints for an expression: plain text is made visible before it is escaped; None prints
+    nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return visible(value)
+    return value
+
+
+def number(value: float | int | None, *, signed: bool = False) -> str:
+    """A number at reading precision (four significant digits, thousands grouped), an en dash for none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 1000):
+        text = f"{abs(value):,.0f}"
+    elif value != 0 and not 1e-3 <= abs(value) < 1e6:
+        text = f"{abs(value):.2e}"
+    else:
+        digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 2
+        text = f"{abs(value):,.{min(digits, 4)}f}"
+    sign = MINUS if value < 0 else "+" if signed and value > 0 else ""
+    return sign + text
+
+
+def percent(part: float, whole: float) -> str:
+    """part / whole as a percentage; an en dash where there is no whole."""
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def moment(value: str | datetime | None) -> str:
+    """A point in time to the minute, in UTC."""
+    if value is None:
+        return "–"
+    try:
+        when = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return str(value)
+    return f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def short(value: str, length: int = 12) -> str:
+    """The first characters of an id or hash."""
+    return value[:length]
+
+
+def words(count: int, one: str, many: str | None = None) -> str:
+    """A count with its noun: 1 pair, 2 pairs."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def _hidden(char: str) -> bool:
+    if char in _SPACES or char in _JOINERS:
+        return False
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")

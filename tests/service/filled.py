@@ -1,0 +1,123 @@
+"""Makes stores for tests of the service: ingested Pick-a-Pic files with scores from a formula instead of models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ranking.datasets import get_dataset
+from ranking.ingest import ingest
+from ranking.plan import Plan, create_plan, read_items
+from ranking.runs import RunPlan, finish_run, plan_run
+from ranking.schema import OK, SCORES
+from ranking.store.blobs import Store
+from ranking.store.commits import commit_scores
+from ranking.store.snapshots import Snapshot, create_snapshot
+from ranking.subsets.catalog import Subset
+from ranking.subsets.recipe import parse_recipe
+from ranking.subsets.select import create_subset
+
+Formula = Callable[[str, str], "float | None"]
+"""(image_uid, prompt) → score, or None for an image that could not be scored."""
+
+
+def hashed(salt: str, *, spread: float = 1.0, base: float = 0.0) -> Formula:
+    """Scores that look random but follow from the image's uid alone."""
+
+    def score(uid: str, _prompt: str) -> float:
+        digest = hashlib.sha256(f"{salt}:{uid}".encode()).digest()
+        return base + spread * int.from_bytes(digest[:4], "big") / 2**32
+
+    return score
+
+
+def score_all(store: Store, dataset: str, formulas: dict[str, Formula]) -> Plan:
+    """Commit every slice of the dataset by each scorer id."""
+    plan = create_plan(store, dataset, formulas)
+    for piece in plan.slices:
+        items = read_items(store, plan, piece)
+        for scorer_id, formula in formulas.items():
+            pairs = zip(items["image_uid"].to_pylist(), items["prompt"].to_pylist(), strict=True)
+            scores = [formula(uid, prompt) for uid, prompt in pairs]
+            table = pa.table(
+                {
+                    "image_uid": items["image_uid"],
+                    "prompt_id": items["prompt_id"],
+                    "score": pa.array(scores, pa.float32()),
+                    "status": [OK if score is not None else "corrupt" for score in scores],
+                },
+                schema=SCORES,
+            )
+            commit_scores(store, scorer_id=scorer_id, unit=piece.unit, table=table, attempt="0" * 32)
+    return plan
+
+
+def filled(
+    root: Path, source: Path, *, dataset: str = "toy", formulas: dict[str, Formula] | None = None
+) -> tuple[Store, Snapshot]:
+    """A store with one ingested, scored and snapshotted dataset."""
+    store = Store.open(root)
+    ingest(store, source, dataset)
+    score_all(store, dataset, formulas or default_formulas())
+    return store, create_snapshot(store)
+
+
+def default_formulas() -> dict[str, Formula]:
+    """Two scorers: `alpha` scores everything, `beta` lacks the images whose uid ends in 7."""
+    beta = hashed("beta", spread=20.0, base=-10.0)
+    return {
+        "alpha@aaaaaaaa": hashed("alpha"),
+        "beta@bbbbbbbb": lambda uid, prompt: None if uid.endswith("7") else beta(uid, prompt),
+    }
+
+
+def cut(store: Store, snapshot: Snapshot, *, name: str = "best", count: int = 10, dataset: str = "toy") -> Subset:
+    """A subset of the `count` pairs that `alpha` separates most."""
+    recipe = {
+        "name": name,
+        "dataset": dataset,
+        "metric": {"name": "margin", "scorer": get_scorer(snapshot)},
+        "take": {"count": count},
+    }
+    return create_subset(store, parse_recipe(recipe), snapshot)
+
+
+def get_scorer(snapshot: Snapshot) -> str:
+    """The first scorer of the snapshot."""
+    return next(iter(snapshot.scorers))
+
+
+def train_nothing(store: Store, subset: Subset, *, steps: int = 40, config: dict[str, Any] | None = None) -> RunPlan:
+    """A run that is done, with metrics and an evaluation, without any training."""
+    run = plan_run(store, subset.ref, config or {"model": "toyworld", "steps": steps, "evaluation": {"seed": 1}})
+    output = f"runs/{run.run_id}/output-0123456789ab"
+    lines = [
+        {
+            "step": step,
+            "loss": 0.693 * (1 - 0.6 * step / steps) + 0.05 * ((step * 7919) % 13 - 6) / 6,
+            "implicit_accuracy": min(1.0, 0.5 + 0.4 * step / steps + 0.06 * ((step * 104729) % 11 - 5) / 5),
+            "learning_rate": 2e-4 * min(1.0, step / 20),
+        }
+        for step in range(steps)
+    ]
+    store.put_if_absent(f"{output}/metrics.jsonl", "\n".join(json.dumps(line) for line in lines).encode())
+    judge = {"judge": "oracle", "rate": 0.71, "low": 0.64, "high": 0.78, "wins": 130, "losses": 50, "ties": 12}
+    judges = [judge | {"mean_base": 1.404, "mean_run": 1.636}]
+    judges.append(judges[0] | {"judge": "preference-toy", "rate": 0.55, "low": 0.47, "high": 0.63})
+    evaluation = {"run_id": run.run_id, "settings": {"seed": 1}, "prompts": 24, "images": 192, "judges": judges}
+    store.put_if_absent(
+        f"runs/{run.run_id}/evaluation/{'0' * 16}.json",
+        json.dumps(evaluation | {"created": "2026-01-01T00:00:00+00:00"}).encode(),
+    )
+    finish_run(store, run.run_id, {"output": output, "pairs": subset.rows, "last_loss": 0.28, "seconds": 46.0})
+    return run
+
+
+def n_pairs(store: Store, dataset: str = "toy") -> int:
+    """How many pairs the dataset has."""
+    return get_dataset(store, dataset).n_pairs
