@@ -41,14 +41,9 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Advance]:
-    """A bar with count, rate and time left on standard error; nothing when `quiet`, so that JSON stays clean."""
-    with _progress(quiet) as bar:
-        task = bar.add_task(title, total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield advance
+    """A bar with count, rate and time left, from the first `advance` on. Nothing when `quiet` or not on a terminal."""
+    with stage_bars(quiet=quiet) as stage:
+        yield lambda done, total: stage(title, done, total)
 
 
 Stages = Callable[[str, int, int], None]
@@ -114,7 +109,7 @@ def _progress(quiet: bool) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=err,
-        disable=quiet,
+        disable=quiet or not err.is_terminal,
     )
 
 

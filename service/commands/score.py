@@ -33,10 +33,11 @@ def score(
     from ranking.errors import PairsieveError
     from ranking.plan import create_plan, progress
     from service.console import print_facts, print_json
-    from workers.scorers.registry import resolve
+    from workers.scorers.registry import check_device, resolve
 
     store = open_store()
     ids = resolve(split_names(scorers))
+    check_device(device)
     plan = create_plan(store, dataset, ids.values())
     report = None
     if watch:

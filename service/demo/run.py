@@ -117,6 +117,7 @@ def _toyworld(options: DemoOptions, clock: _Clock, *, quiet: bool) -> Path:
         return data
     unfinished = data.with_name(f"{name}.unfinished")
     try:
+        data.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.rmtree(data, ignore_errors=True)
         with clock.stage("make pairs"):

@@ -6,6 +6,7 @@ is a sequence of `ScorerSpec`. Importing this module and resolving names loads n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,11 +16,12 @@ from importlib.metadata import entry_points
 import numpy as np
 from PIL import Image
 
-from ranking.errors import PairsieveError, UnknownNameError
+from ranking.errors import PairsieveError, UnknownNameError, UsageError
 from ranking.names import check_name
 from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec
 
 GROUP = "pairsieve.scorers"
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
 @lru_cache(maxsize=1)
@@ -76,6 +78,7 @@ class Committee:
 def load_committee(names: Sequence[str], device: str = "auto") -> Committee:
     """Load the named scorers on `device` ("auto" takes a GPU where there is one)."""
     ids = resolve(names)
+    check_device(device)
     chosen = pick_device(device) if any(specs()[name].tower for name in names) else "cpu"
     members = {}
     for name, scorer_id in ids.items():
@@ -84,8 +87,17 @@ def load_committee(names: Sequence[str], device: str = "auto") -> Committee:
     return Committee(scorer_ids=ids, _members=members)
 
 
+def check_device(device: str) -> str:
+    """`device` itself if it reads like a torch device; UsageError if not. Loads no torch."""
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(f"the device {device!r} is none of auto, cpu, cuda, cuda:1, mps", hint="use --device auto")
+    return device
+
+
 def pick_device(device: str) -> str:
-    """A torch device name; "auto" is cuda, then mps, then cpu. Raises PairsieveError for one that is not here."""
+    """A torch device name; "auto" is cuda, then mps, then cpu. UsageError for a name that is none, PairsieveError for
+    a device that is not here."""
+    check_device(device)
     import torch
 
     if device == "auto":
