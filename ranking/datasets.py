@@ -144,9 +144,7 @@ def _read(store: Store, name: str, number: int) -> Revision:
             }
         )
     except (KeyError, TypeError) as error:
-        raise StoreError(
-            f"{key} does not read as a revision", code="damaged", hint="run `store audit`"
-        ) from error
+        raise StoreError(f"{key} does not read as a revision", code="damaged", hint="run `store audit`") from error
     if revision.sha != sha:
         raise StoreError(
             f"{key} is damaged: its content does not have its sha", code="damaged", hint="run `store audit`"
@@ -157,9 +155,7 @@ def _read(store: Store, name: str, number: int) -> Revision:
 def _merge(name: str, revisions: list[Revision]) -> Dataset:
     for before, after in pairwise(revisions):
         if after.parent != before.sha:
-            raise StoreError(
-                f"revision {after.number} of {name} does not follow from the one before", code="damaged"
-            )
+            raise StoreError(f"revision {after.number} of {name} does not follow from the one before", code="damaged")
     newest = revisions[-1]
     skipped: dict[str, int] = {}
     for revision in revisions:

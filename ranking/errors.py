@@ -15,9 +15,7 @@ class PairsieveError(Exception):
     default_code = "failed"
     default_exit_code = 1
 
-    def __init__(
-        self, message: str, *, code: str | None = None, hint: str = "", exit_code: int | None = None
-    ) -> None:
+    def __init__(self, message: str, *, code: str | None = None, hint: str = "", exit_code: int | None = None) -> None:
         super().__init__(message)
         self.message = _one_line(message)
         self.hint = _one_line(hint)

@@ -58,9 +58,7 @@ def decode_rgb(data: bytes | None) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ImageError("the image is damaged, or not JPEG, PNG or WebP", status=schema.CORRUPT) from error
     except Exception as error:  # Pillow's decoders raise almost anything on hostile data
-        raise ImageError(
-            f"the image does not decode ({type(error).__name__})", status=schema.CORRUPT
-        ) from error
+        raise ImageError(f"the image does not decode ({type(error).__name__})", status=schema.CORRUPT) from error
 
 
 def _over_white(image: Image.Image) -> Image.Image:
@@ -118,9 +116,7 @@ class ImageReader:
         return images
 
 
-def _read_source(
-    source: Source, groups: dict[tuple[int, str], dict[int, str]]
-) -> Iterator[tuple[str, bytes | None]]:
+def _read_source(source: Source, groups: dict[tuple[int, str], dict[int, str]]) -> Iterator[tuple[str, bytes | None]]:
     path = Path(source.uri)
     if not path.is_file():
         raise SourceError(f"source {source.uri} is gone", code="source-gone", hint="put it back where it was")
@@ -134,9 +130,7 @@ def _read_source(
             for group in range(file.metadata.num_row_groups):
                 starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
             for (group, column), rows in sorted(groups.items()):
-                yield from _read_group(
-                    file, group, column, {row - starts[group]: uid for row, uid in rows.items()}
-                )
+                yield from _read_group(file, group, column, {row - starts[group]: uid for row, uid in rows.items()})
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"source {source.uri} cannot be read ({error})", hint="check the file") from error
 

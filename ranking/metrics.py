@@ -150,10 +150,7 @@ def metric_sql(spec: MetricSpec, *, relation: str, winner: str = "winner", seed:
 
 _SPREAD = "min(s) AS low, max(s) AS high, avg(s) AS mean, stddev_pop(s) AS deviation FROM images"
 # Equal extremes, not a zero deviation, say "no spread": a deviation of equal numbers may round above zero.
-_LOGISTIC = (
-    "CASE WHEN {s} IS NULL THEN NULL WHEN high > low "
-    "THEN 1 / (1 + exp((mean - {s}) / deviation)) ELSE 0.5 END"
-)
+_LOGISTIC = "CASE WHEN {s} IS NULL THEN NULL WHEN high > low THEN 1 / (1 + exp((mean - {s}) / deviation)) ELSE 0.5 END"
 _NORMALISERS: dict[str, tuple[str, str, str]] = {
     "raw": ("{s}", "SELECT 1 AS one", "true"),
     "minmax": (

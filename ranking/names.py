@@ -32,9 +32,7 @@ def check_name(kind: str, value: str) -> str:
 def check_id(kind: str, value: str) -> str:
     """`value` itself if it is a hash id as we make them (12 to 64 hex digits); else UsageError."""
     if not isinstance(value, str) or not _HEX_ID.fullmatch(value):
-        raise UsageError(
-            f"{kind} id {value!r} is not one of ours", code="bad-name", hint="use an id as listed"
-        )
+        raise UsageError(f"{kind} id {value!r} is not one of ours", code="bad-name", hint="use an id as listed")
     return value
 
 
@@ -42,9 +40,7 @@ def check_scorer_id(value: str) -> str:
     """`value` itself if it reads name@fingerprint, the fingerprint 8 to 64 hex digits; else UsageError."""
     name, at, fingerprint = value.partition("@") if isinstance(value, str) else ("", "", "")
     if not at or not _FINGERPRINT.fullmatch(fingerprint):
-        raise UsageError(
-            f"scorer id {value!r} is not name@fingerprint", code="bad-name", hint="see `scorers`"
-        )
+        raise UsageError(f"scorer id {value!r} is not name@fingerprint", code="bad-name", hint="see `scorers`")
     check_name("scorer", name)
     return value
 
@@ -57,9 +53,7 @@ def scorer_name(scorer_id: str) -> str:
 def canonical_json(value: Any) -> bytes:
     """UTF-8 JSON with sorted keys and no spaces: equal values give equal bytes. Refuses NaN and
     infinities."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def parse_json(data: bytes, *, where: str) -> Any:

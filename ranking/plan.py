@@ -165,9 +165,7 @@ def read_items(store: Store, plan: Plan, piece: Slice) -> pa.Table:
 def record_attempt(store: Store, plan: Plan, unit: str, *, worker: str) -> str:
     """Note that `worker` begins to work on a slice; returns the attempt's id, which commits carry."""
     attempt = Attempt(uuid.uuid4().hex, plan.job_id, find_slice(plan, unit).unit, worker, utc_now())
-    store.put_if_absent(
-        f"attempts/{plan.job_id}/{unit}/{attempt.attempt}.json", canonical_json(asdict(attempt))
-    )
+    store.put_if_absent(f"attempts/{plan.job_id}/{unit}/{attempt.attempt}.json", canonical_json(asdict(attempt)))
     return attempt.attempt
 
 

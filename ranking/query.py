@@ -68,10 +68,7 @@ def _kind(value: Any) -> str:
 
 
 Filter = Annotated[
-    Annotated[Leaf, Tag("leaf")]
-    | Annotated[And, Tag("and")]
-    | Annotated[Or, Tag("or")]
-    | Annotated[Not, Tag("not")],
+    Annotated[Leaf, Tag("leaf")] | Annotated[And, Tag("and")] | Annotated[Or, Tag("or")] | Annotated[Not, Tag("not")],
     Discriminator(_kind),
 ]
 """A tree such as {"and": [{"field": "is_tie", "value": false}, {"not": {"field": "rater", "op": "in",
@@ -105,9 +102,7 @@ def check_size(tree: Any) -> None:
         parts = _parts(node)
         leaves += not parts
         if leaves > MAX_LEAVES or len(waiting) > MAX_LEAVES:
-            raise UsageError(
-                f"the filter has more than {MAX_LEAVES} parts", code="bad-filter", hint="use `in`"
-            )
+            raise UsageError(f"the filter has more than {MAX_LEAVES} parts", code="bad-filter", hint="use `in`")
         waiting += [(part, depth + 1) for part in parts]
 
 
@@ -167,9 +162,7 @@ def compile_filter(node: FilterNode | None, columns: Columns) -> tuple[str, list
         return f"(NOT {text})", params
     compiled = [compile_filter(part, columns) for part in node.parts]
     word = " AND " if isinstance(node, And) else " OR "
-    return f"({word.join(text for text, _ in compiled)})", [
-        value for _, params in compiled for value in params
-    ]
+    return f"({word.join(text for text, _ in compiled)})", [value for _, params in compiled for value in params]
 
 
 def _compile_leaf(leaf: Leaf, column: Column) -> tuple[str, list[Any]]:
@@ -184,9 +177,7 @@ def _compile_leaf(leaf: Leaf, column: Column) -> tuple[str, list[Any]]:
         marks = ", ".join("?" for _ in leaf.value)
         return f"({name} IN ({marks}))", [bindable(value, column) for value in leaf.value]
     if isinstance(leaf.value, list):
-        raise UsageError(
-            f"{leaf.op} of {column.name} needs one value", code="bad-filter", hint="use in for a list"
-        )
+        raise UsageError(f"{leaf.op} of {column.name} needs one value", code="bad-filter", hint="use in for a list")
     return f"({name} {_COMPARE[leaf.op]} ?)", [bindable(leaf.value, column)]
 
 
@@ -200,25 +191,19 @@ def bindable(value: Any, column: Column) -> Any:
         return float(value)
     if column.kind == "time" and isinstance(value, str | datetime):
         return _time(value, column.name)
-    raise UsageError(
-        f"{value!r} cannot be compared with {column.name}, which is a {column.kind}", code="bad-filter"
-    )
+    raise UsageError(f"{value!r} cannot be compared with {column.name}, which is a {column.kind}", code="bad-filter")
 
 
 def _is_number(value: int | float) -> bool:
     # 2**53: beyond it a float is no longer the integer that was asked for.
-    return not isinstance(value, bool) and (
-        abs(value) <= 2**53 if isinstance(value, int) else math.isfinite(value)
-    )
+    return not isinstance(value, bool) and (abs(value) <= 2**53 if isinstance(value, int) else math.isfinite(value))
 
 
 def _time(value: str | datetime, name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError as error:
-        raise UsageError(
-            f"{value!r} is no time for {name}", code="bad-filter", hint="use ISO 8601"
-        ) from error
+        raise UsageError(f"{value!r} is no time for {name}", code="bad-filter", hint="use ISO 8601") from error
     # Stored times are UTC without a zone.
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
@@ -262,9 +247,7 @@ def page(
     row once.
     """
     if not 1 <= limit <= MAX_LIMIT:
-        raise UsageError(
-            f"a page cannot have {limit} rows", code="bad-limit", hint=f"ask for 1 to {MAX_LIMIT}"
-        )
+        raise UsageError(f"a page cannot have {limit} rows", code="bad-limit", hint=f"ask for 1 to {MAX_LIMIT}")
     column = known_column(sort, columns)
     condition, params = compile_filter(filter, columns)
     key, direction = duck.identifier(sort), "DESC" if descending else "ASC"

@@ -107,9 +107,7 @@ def finish_run(store: Store, run_id: str, result: dict[str, Any]) -> bool:
     """Mark a run as done with its `result` (plain JSON). False if it was done before, whose result then
     stays."""
     get_run(store, run_id)
-    return store.put_if_absent(
-        run_key(run_id, "done"), canonical_json({"result": result, "created": utc_now()})
-    )
+    return store.put_if_absent(run_key(run_id, "done"), canonical_json({"result": result, "created": utc_now()}))
 
 
 def run_result(store: Store, run_id: str) -> dict[str, Any]:
@@ -124,9 +122,7 @@ def run_result(store: Store, run_id: str) -> dict[str, Any]:
 def bury_run(store: Store, run_id: str, *, reason: str) -> bool:
     """Give a run up. False if it was buried before."""
     get_run(store, run_id)
-    return store.put_if_absent(
-        run_key(run_id, "dead"), canonical_json({"reason": reason, "created": utc_now()})
-    )
+    return store.put_if_absent(run_key(run_id, "dead"), canonical_json({"reason": reason, "created": utc_now()}))
 
 
 def run_death(store: Store, run_id: str) -> str | None:

@@ -30,9 +30,7 @@ def add_schedule(store: Store, schedule: Schedule) -> Schedule:
     for scorer in schedule.scorers:
         check_name("scorer", scorer)
     if not schedule.every_seconds > 0:
-        raise UsageError(
-            f"a schedule cannot run every {schedule.every_seconds} seconds", hint="give a positive number"
-        )
+        raise UsageError(f"a schedule cannot run every {schedule.every_seconds} seconds", hint="give a positive number")
     if schedule.train is not None and schedule.recipe is None:
         raise UsageError(f"schedule {schedule.name} trains without a recipe", hint="give it a recipe")
     _append(store, schedule.name, asdict(schedule))
@@ -71,9 +69,7 @@ def _append(store: Store, name: str, spec: dict[str, Any] | None) -> None:
     record = {"schedule": spec, "created": utc_now()}
     while True:
         keys = store.list(f"schedules/{name}")
-        if keys and canonical_json(
-            parse_json(store.get(keys[-1]), where=keys[-1])["schedule"]
-        ) == canonical_json(spec):
+        if keys and canonical_json(parse_json(store.get(keys[-1]), where=keys[-1])["schedule"]) == canonical_json(spec):
             return
         if store.put_if_absent(f"schedules/{name}/{len(keys) + 1:010d}.json", canonical_json(record)):
             return

@@ -14,24 +14,16 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PAIRSIEVE_", extra="ignore", frozen=True)
 
     store: str = Field(default="./pairsieve-data", min_length=1, description="the store's root folder")
-    broker: str | None = Field(
-        default=None, description="a Redis URL; without it work runs on this machine only"
-    )
+    broker: str | None = Field(default=None, description="a Redis URL; without it work runs on this machine only")
     host: str = Field(default="127.0.0.1", min_length=1, description="address the API listens on")
     port: int = Field(default=8765, ge=0, le=65535, description="port the API listens on; 0 picks a free one")
-    slice_items: int = Field(
-        default=2048, ge=1, le=1_000_000, description="largest number of items in one slice"
-    )
+    slice_items: int = Field(default=2048, ge=1, le=1_000_000, description="largest number of items in one slice")
     max_attempts: int = Field(default=3, ge=1, description="tries before a slice or run is buried")
     lease_seconds: float = Field(
         default=600, gt=0, description="how long an attempt is left alone before another may start"
     )
-    reconcile_seconds: float = Field(
-        default=30, gt=0, description="how often open work is looked for and published"
-    )
-    clock_speed: float = Field(
-        default=1.0, gt=0, description="schedule seconds per real second; above 1 in tests only"
-    )
+    reconcile_seconds: float = Field(default=30, gt=0, description="how often open work is looked for and published")
+    clock_speed: float = Field(default=1.0, gt=0, description="schedule seconds per real second; above 1 in tests only")
 
 
 def load_settings() -> Settings:
@@ -41,6 +33,4 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "PAIRSIEVE_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise UsageError(
-            f"{name} does not fit: {first['msg']}", code="bad-setting", hint=f"correct {name}"
-        ) from error
+        raise UsageError(f"{name} does not fit: {first['msg']}", code="bad-setting", hint=f"correct {name}") from error

@@ -60,13 +60,7 @@ def _scorer_fields(name: str) -> list[Field]:
     return [
         Field(f"{name}.0", "number", f"the score {name} gives image 0"),
         Field(f"{name}.1", "number", f"the score {name} gives image 1"),
-        Field(
-            f"{name}.gap", "number", f"winner − loser by {name}, the winner being the rater's; null for ties"
-        ),
-        Field(
-            f"{name}.status_0", "text", f"ok, or why {name} has no score for image 0; null if not scored yet"
-        ),
-        Field(
-            f"{name}.status_1", "text", f"ok, or why {name} has no score for image 1; null if not scored yet"
-        ),
+        Field(f"{name}.gap", "number", f"winner − loser by {name}, the winner being the rater's; null for ties"),
+        Field(f"{name}.status_0", "text", f"ok, or why {name} has no score for image 0; null if not scored yet"),
+        Field(f"{name}.status_1", "text", f"ok, or why {name} has no score for image 1; null if not scored yet"),
     ]

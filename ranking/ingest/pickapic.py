@@ -93,9 +93,7 @@ def raw_batch(file: SourceFile, batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _known_labels(first: pa.Array, second: pa.Array) -> pa.Array:
-    known = [
-        pc.and_(pc.equal(first, a), pc.equal(second, b)) for a, b in ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5))
-    ]
+    known = [pc.and_(pc.equal(first, a), pc.equal(second, b)) for a, b in ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5))]
     return pc.fill_null(pc.or_(pc.or_(known[0], known[1]), known[2]), False)
 
 

@@ -122,9 +122,7 @@ def _build(
         skipped["duplicate"] = derived.duplicates
     if not pairs.rows and parent is None:
         counts = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
-        raise SourceError(
-            f"no row of the source can be used ({counts})", code="bad-rows", hint="check the file"
-        )
+        raise SourceError(f"no row of the source can be used ({counts})", code="bad-rows", hint="check the file")
     return Revision(
         dataset=dataset,
         number=parent.revision + 1 if parent else 1,

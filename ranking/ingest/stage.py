@@ -21,9 +21,7 @@ Progress = Callable[[int, int], None]
 BATCH_ROWS = 65_536
 FORMATS = (pickapic.NAME,)
 
-STAGED: pa.Schema = pa.schema(
-    [*pickapic.RAW, ("ordinal", pa.int32()), ("row", pa.int64()), ("row_group", pa.int32())]
-)
+STAGED: pa.Schema = pa.schema([*pickapic.RAW, ("ordinal", pa.int32()), ("row", pa.int64()), ("row_group", pa.int32())])
 """RAW, and where the row came from: the position of its source in this ingest, its row and its row group
 there.
 """
@@ -142,6 +140,4 @@ def _batches(file: SourceFile, ordinal: int) -> Iterator[pa.RecordBatch]:
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"source {file.path} cannot be read ({error})", hint="check the file") from error
     if first != file.rows:
-        raise SourceError(
-            f"source {file.path} has {first} rows, its footer says {file.rows}", hint="check the file"
-        )
+        raise SourceError(f"source {file.path} has {first} rows, its footer says {file.rows}", hint="check the file")

@@ -51,9 +51,7 @@ def commit_scores(
         # Read back what the disk holds before any marker can name it.
         written = pq.read_table(path, page_checksum_verification=True, partitioning=None)
         if not written.equals(table.cast(SCORES)):
-            raise StoreError(
-                f"scores of unit {unit} by {scorer_id} were not written as given", code="damaged"
-            )
+            raise StoreError(f"scores of unit {unit} by {scorer_id} were not written as given", code="damaged")
         sha256, size = sha256_file(path), path.stat().st_size
         file = f"data/{scorer_id}/{unit}/{sha256}.parquet"
         store.put_file(file, path)
@@ -95,9 +93,7 @@ def _parse(data: bytes, key: str) -> Commit:
     try:
         commit = Commit(**value)
     except TypeError as error:
-        raise StoreError(
-            f"{key} does not read as a commit", code="damaged", hint="run `store audit`"
-        ) from error
+        raise StoreError(f"{key} does not read as a commit", code="damaged", hint="run `store audit`") from error
     if key != f"commits/{commit.scorer_id}/{commit.unit}.json":
         raise StoreError(f"{key} names another unit or scorer", code="damaged", hint="run `store audit`")
     return commit
@@ -105,9 +101,7 @@ def _parse(data: bytes, key: str) -> Commit:
 
 def _check(table: pa.Table, items: pa.Table | None, *, where: str) -> None:
     def refuse(reason: str) -> StoreError:
-        return StoreError(
-            f"{where}: {reason}", code="bad-scores", hint="nothing was committed; this is a scorer bug"
-        )
+        return StoreError(f"{where}: {reason}", code="bad-scores", hint="nothing was committed; this is a scorer bug")
 
     if not table.schema.equals(SCORES):
         raise refuse(f"columns are {_columns(table.schema)}, not {_columns(SCORES)}")

@@ -54,9 +54,7 @@ def create_snapshot(store: Store) -> Snapshot:
     """
     while True:
         latest = latest_snapshot(store)
-        datasets = {
-            found.name: DatasetPin(found.revision, found.revision_sha) for found in list_datasets(store)
-        }
+        datasets = {found.name: DatasetPin(found.revision, found.revision_sha) for found in list_datasets(store)}
         members = tuple(_checked_member(store, commit) for commit in list_commits(store))
         content = _content(datasets, _chosen_scorers(members), members)
         sha = sha256_hex(canonical_json(content))
@@ -95,9 +93,7 @@ def get_snapshot(store: Store, n: int) -> Snapshot:
             }
         )
     except (KeyError, TypeError) as error:
-        raise StoreError(
-            f"{key} does not read as a snapshot", code="damaged", hint="run `store audit`"
-        ) from error
+        raise StoreError(f"{key} does not read as a snapshot", code="damaged", hint="run `store audit`") from error
     content = _content(snapshot.datasets, snapshot.scorers, snapshot.members)
     if sha256_hex(canonical_json(content)) != snapshot.sha:
         raise StoreError(
@@ -129,9 +125,7 @@ def _checked_member(store: Store, commit: Commit) -> Member:
     if size != commit.bytes:
         state = "is missing" if size is None else f"has {size} bytes, not {commit.bytes}"
         raise StoreError(f"{commit.file} {state}, though committed", code="damaged", hint="run `store audit`")
-    return Member(
-        commit.scorer_id, commit.unit, commit.file, commit.sha256, commit.bytes, commit.rows, commit.n_bad
-    )
+    return Member(commit.scorer_id, commit.unit, commit.file, commit.sha256, commit.bytes, commit.rows, commit.n_bad)
 
 
 def _chosen_scorers(members: tuple[Member, ...]) -> dict[str, str]:
@@ -144,9 +138,7 @@ def _chosen_scorers(members: tuple[Member, ...]) -> dict[str, str]:
     return dict(sorted(chosen.items()))
 
 
-def _content(
-    datasets: dict[str, DatasetPin], scorers: dict[str, str], members: tuple[Member, ...]
-) -> dict[str, Any]:
+def _content(datasets: dict[str, DatasetPin], scorers: dict[str, str], members: tuple[Member, ...]) -> dict[str, Any]:
     return {
         "datasets": {name: asdict(pin) for name, pin in datasets.items()},
         "scorers": scorers,

@@ -77,9 +77,7 @@ def get_subset(store: Store, ref: str) -> Subset:
         return found[-1]
     versions = [subset.version for subset in _of_name(store, name)]
     if versions:
-        raise NotFoundError(
-            f"subset {name} has no version {version}", hint=f"there are {', '.join(versions)}"
-        )
+        raise NotFoundError(f"subset {name} has no version {version}", hint=f"there are {', '.join(versions)}")
     raise UnknownNameError.among("subset", name, _names(store))
 
 
@@ -109,9 +107,7 @@ def _read(store: Store, key: str) -> Subset:
     try:
         subset = Subset(**record | {"snapshot": SnapshotRef(**record["snapshot"])})
     except (KeyError, TypeError) as error:
-        raise StoreError(
-            f"{key} does not read as a subset", code="damaged", hint="run `store audit`"
-        ) from error
+        raise StoreError(f"{key} does not read as a subset", code="damaged", hint="run `store audit`") from error
     if subset_version(subset.recipe, subset.snapshot.sha, subset.sha256) != subset.version:
         raise StoreError(
             f"{key} is damaged: its version does not follow from it", code="damaged", hint="run `store audit`"

@@ -89,9 +89,7 @@ def create_subset(store: Store, recipe: Recipe, snapshot: Snapshot) -> Subset:
             if not rows:
                 raise _empty(con, recipe)
             sha256 = sha256_file(finished)
-            con.execute(
-                "CREATE VIEW selection AS FROM wide SEMI JOIN (FROM ranked WHERE taken) USING (pair_id)"
-            )
+            con.execute("CREATE VIEW selection AS FROM wide SEMI JOIN (FROM ranked WHERE taken) USING (pair_id)")
             statistics = {
                 "eligible": _eligible(con),
                 "before": describe(con, "wide", snapshot.scorers),
@@ -105,9 +103,7 @@ def create_subset(store: Store, recipe: Recipe, snapshot: Snapshot) -> Subset:
         store.checked_path(subset.pairs_key, sha256)  # an earlier, killed call may have put it there
     finally:
         finished.unlink(missing_ok=True)
-    store.put_if_absent(
-        f"{subset_folder(recipe.name, version)}/manifest.json", canonical_json(asdict(subset))
-    )
+    store.put_if_absent(f"{subset_folder(recipe.name, version)}/manifest.json", canonical_json(asdict(subset)))
     return get_subset(store, subset.ref)
 
 
