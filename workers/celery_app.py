@@ -10,6 +10,7 @@ here.
 import ipaddress
 import logging
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -20,7 +21,6 @@ from kombu.entity import Exchange, Queue
 
 from ranking.errors import UsageError
 from ranking.settings import Settings, load_settings
-from workers import folder_broker
 
 OPEN_REDIS = "PAIRSIEVE_ALLOW_OPEN_REDIS"
 """Set to 1 to use a Redis without a password that other machines can reach. Whoever reaches it can run our
@@ -37,7 +37,7 @@ ROUTES = {SCORE_SLICE: SCORE, RECONCILE: CONTROL, ADVANCE: CONTROL, TRAIN_RUN: T
 KEY_PREFIX = "pairsieve:"
 _SOFT_LIMIT = 5400  # seconds; a slice is cut to take minutes, so this is a hung one
 _HARD_LIMIT = 7200
-_REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
+_REDIS_SCHEMES = ("redis", "rediss")
 
 
 def make_app(settings: Settings) -> Celery:
@@ -63,12 +63,7 @@ def check_broker(url: str) -> None:
             code="bad-broker",
             hint="set PAIRSIEVE_BROKER to redis://:password@host:6379/0, or unset it to work without Redis",
         )
-    if (
-        parts.scheme == "redis+socket"
-        or parts.password
-        or _is_loopback(parts)
-        or os.environ.get(OPEN_REDIS) == "1"
-    ):
+    if parts.password or _is_loopback(parts) or os.environ.get(OPEN_REDIS) == "1":
         return
     raise UsageError(
         f"the URL of the Redis at {parts.hostname} has no password, so anyone there could run tasks here",
@@ -85,6 +80,11 @@ def _is_loopback(parts: SplitResult) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False  # a name may resolve to anything tomorrow
+
+
+def _is_bare_tls(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "rediss" and "ssl_" not in parts.query
 
 
 def _common() -> dict[str, Any]:
@@ -135,16 +135,17 @@ def _common() -> dict[str, Any]:
 def _broker(settings: Settings) -> dict[str, Any]:
     if settings.broker is None:
         return {
-            "broker_url": f"{folder_broker.SCHEME}://localhost",
+            "broker_url": "folder://localhost",  # a name for the log; the folder is an option
+            "broker_transport": "workers.folder_broker:Transport",
             "broker_transport_options": {"folder": str(broker_folder(settings)), "polling_interval": 0.2},
             "worker_enable_remote_control": False,  # its replies would pile up as files
         }
     check_broker(settings.broker)
     return {
         "broker_url": settings.broker,
+        "broker_transport": "workers.redis_broker:Transport",
         "broker_transport_options": {
-            "visibility_timeout": 4
-            * _HARD_LIMIT,  # the reconciler is quicker; this only must not be too short
+            "visibility_timeout": 4 * _HARD_LIMIT,  # the reconciler is quicker; this only must not be too short
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
             "socket_timeout": 30,
@@ -154,6 +155,8 @@ def _broker(settings: Settings) -> dict[str, Any]:
             "global_keyprefix": KEY_PREFIX,
             "queue_order_strategy": "priority",
         },
+        # Checked against the system's certificates, unless the URL's ssl_ options say otherwise.
+        "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if _is_bare_tls(settings.broker) else None,
         "worker_disable_prefetch": True,  # or a slice would wait behind a training acknowledged early
     }
 

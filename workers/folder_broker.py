@@ -20,10 +20,9 @@ from typing import Any
 
 from celery.utils.log import get_logger
 from kombu.exceptions import ChannelError
-from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.transport import virtual
 
-SCHEME = "folder"
-TRANSPORT_ALIASES[SCHEME] = "workers.folder_broker:Transport"
+from workers.messages import flaw_of
 
 logger = get_logger(__name__)
 
@@ -86,13 +85,11 @@ class Channel(virtual.Channel):
         worker."""
         try:
             payload: dict[str, Any] = json.loads(taken.read_bytes())
-            message = self.Message(payload, channel=self)
-            if not (isinstance(message.headers, dict) and isinstance(message.delivery_tag, str)):
-                raise TypeError("no headers or no delivery tag")
-            if not {"exchange", "routing_key"} <= message.delivery_info.keys():
-                raise TypeError("no delivery_info")
-        except Exception as error:
-            logger.warning("Put aside %s, which is not a message: %r", taken.name, error)
+            flaw = flaw_of(payload, self)
+        except ValueError as error:
+            flaw = str(error)
+        if flaw:
+            logger.warning("Put aside %s, which is not a message: %s", taken.name, flaw)
             taken.replace(self._folder / "rejected" / taken.name)
             return None
         return payload
@@ -113,9 +110,7 @@ class Channel(virtual.Channel):
             taken.unlink(missing_ok=True)
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        super().basic_reject(
-            delivery_tag, requeue
-        )  # with requeue this calls _restore, which takes the tag away
+        super().basic_reject(delivery_tag, requeue)  # with requeue this calls _restore, which takes the tag away
         _, taken = self._taken.pop(delivery_tag, (None, None))
         if taken is not None:
             taken.unlink(missing_ok=True)
@@ -183,7 +178,7 @@ class Channel(virtual.Channel):
 
 
 class Transport(virtual.Transport):
-    """The transport behind `folder://`; its `folder` transport option names the folder."""
+    """Works in the folder that the transport option `folder` names."""
 
     Channel = Channel
     default_port = 0  # type: ignore[assignment]

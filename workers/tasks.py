@@ -42,9 +42,7 @@ def score_slice(job_id: str, unit: str) -> None:
         return
     if sorted(here.values()) != sorted(plan.scorer_ids):
         # Not an attempt: a worker with the plan's weights may come.
-        logger.error(
-            "Left job %s to other workers: the scorers here are %s", job_id, ", ".join(here.values())
-        )
+        logger.error("Left job %s to other workers: the scorers here are %s", job_id, ", ".join(here.values()))
         return
     try:
         outcome = score_one(store, plan, piece, committee_for)

@@ -1,5 +1,7 @@
 """The Celery application: the brokers it accepts, and the settings that lost or repeated work depends on."""
 
+import ssl
+
 import pytest
 
 from ranking.errors import UsageError
@@ -14,7 +16,6 @@ from workers.celery_app import OPEN_REDIS, QUEUES, ROUTES, check_broker, make_ap
         "redis://localhost/1",
         "redis://[::1]:6379/0",
         "redis://127.9.9.9",
-        "redis+socket:///run/redis.sock",
         "redis://:secret@redis.internal:6379/0",
         "rediss://user:secret@10.0.0.5:6380/0",
     ],
@@ -32,7 +33,9 @@ def test_an_open_redis_that_others_can_reach_is_refused_in_one_line(url: str, mo
     make_app(Settings(broker=url))
 
 
-@pytest.mark.parametrize("url", ["amqp://guest:secret@host", "memory://", "secret", "sqla+sqlite:///x", ""])
+@pytest.mark.parametrize(
+    "url", ["amqp://guest:secret@host", "memory://", "secret", "sqla+sqlite:///x", "", "redis+socket:///run/secret"]
+)
 def test_any_other_broker_is_refused_without_showing_its_password(url: str) -> None:
     with pytest.raises(UsageError, match="is not supported") as caught:
         make_app(Settings(broker=url))
@@ -66,3 +69,10 @@ def test_a_message_may_not_be_redelivered_while_its_task_may_still_run() -> None
     limit = conf.task_annotations["workers.score_slice"]["time_limit"]
     assert conf.broker_transport_options["visibility_timeout"] > 2 * limit
     assert conf.broker_transport_options["global_keyprefix"] == "pairsieve:"
+
+
+def test_a_tls_url_is_checked_against_certificates_unless_it_says_otherwise() -> None:
+    bare = make_app(Settings(broker="rediss://:secret@example.org/0")).connection()
+    told = make_app(Settings(broker="rediss://:secret@example.org/0?ssl_cert_reqs=CERT_NONE")).connection()
+    assert bare.ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    assert told.ssl == {"ssl_cert_reqs": ssl.CERT_NONE}
