@@ -18,8 +18,6 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -44,6 +42,17 @@ def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Advance]:
     """A bar with count, rate and time left, from the first `advance` on. Nothing when `quiet` or not on a terminal."""
     with stage_bars(quiet=quiet) as stage:
         yield lambda done, total: stage(title, done, total)
+
+
+class ClockColumn(ProgressColumn):
+    """Time taken, and while there is more to do, time left."""
+
+    def render(self, task: Task) -> Text:
+        taken = _minutes(task.finished_time if task.finished else task.elapsed)
+        if task.finished:
+            return Text(taken, style="dim")
+        left = _minutes(task.time_remaining)
+        return Text(f"{taken}, {left} left" if left else taken, style="dim")
 
 
 Stages = Callable[[str, int, int], None]
@@ -106,11 +115,17 @@ def _progress(quiet: bool) -> Progress:
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         RateColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        ClockColumn(),
         console=err,
         disable=quiet or not err.is_terminal,
     )
+
+
+def _minutes(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,81 @@
+"""Writes the documentation that is made from code: docs/cli.md and docs/openapi.json. `--check` compares instead."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import typer.main
+from typer.core import TyperGroup
+
+from service.cli import app
+
+ROOT = Path(__file__).parents[1]
+INTRODUCTION = """\
+# Command line
+
+Made from the commands themselves by `make docs`. Every command also takes `--help`. Exit codes: 0 done, 1 failed, 2 bad
+usage; an error is one line on standard error, and `pairsieve --debug …` shows its traceback.
+"""
+
+
+def command_line_page() -> str:
+    """Markdown: each command with what it does, its arguments and its options."""
+    parts = [INTRODUCTION]
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
+    _describe(root, "pairsieve", parts)
+    return "\n".join(parts)
+
+
+def _describe(command: object, path: str, parts: list[str]) -> None:
+    if isinstance(command, TyperGroup):
+        options = _parameters(command)
+        if options:
+            parts += [f"## {path}\n", f"{command.help or ''}\n", *options, ""]
+        for name, child in command.commands.items():
+            _describe(child, f"{path} {name}", parts)
+        return
+    help_text = " ".join((getattr(command, "help", "") or "").split())
+    parts += [f"## {path}\n", f"{help_text}\n", *_parameters(command), ""]
+
+
+def _parameters(command: object) -> list[str]:
+    lines = []
+    for parameter in getattr(command, "params", []):
+        if parameter.name == "help":
+            continue
+        text = getattr(parameter, "help", None) or ""
+        if parameter.param_type_name == "argument":
+            lines.append(f"- `{parameter.name.upper()}`: {text}")
+            continue
+        names = "`, `".join([*parameter.opts, *parameter.secondary_opts])
+        needed = " Required." if parameter.required else ""
+        default = parameter.default
+        shown = default not in (None, False, ()) and not callable(default) and str(default) != "Sentinel.UNSET"
+        lines.append(f"- `{names}`: {text}{needed}" + (f" Default: `{default}`." if shown else ""))
+    return lines
+
+
+def main() -> int:
+    """Write the pages, or with --check say which of them are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    from service.app import create_app
+    from service.openapi import rendered
+
+    pages = {ROOT / "docs" / "cli.md": command_line_page(), ROOT / "docs" / "openapi.json": rendered(create_app())}
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if check:
+        for path in stale:
+            sys.stderr.write(f"{path.relative_to(ROOT)} is out of date; run `make docs`\n")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(pages[path], encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
