@@ -53,12 +53,8 @@ class TrainConfig(BaseModel):
     warmup: int = Field(default=20, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    prompt_dropout: float = Field(
-        default=0.1, ge=0, le=1, description="share of pairs trained without prompt"
-    )
-    resolution: int | None = Field(
-        default=None, ge=8, description="side of the pictures; the model's own if unset"
-    )
+    prompt_dropout: float = Field(default=0.1, ge=0, le=1, description="share of pairs trained without prompt")
+    resolution: int | None = Field(default=None, ge=8, description="side of the pictures; the model's own if unset")
     seed: int = Field(default=0, ge=0)
     device: Annotated[str, Field(description="auto, cpu, cuda, cuda:1, mps")] = "auto"
     evaluation: EvaluationConfig | None = Field(

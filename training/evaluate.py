@@ -23,13 +23,11 @@ from ranking.runs import get_run, run_result, run_state
 from ranking.store.blobs import Store
 from training.config import TOYWORLD, EvaluationConfig, parse_config
 from training.models.sd import StableDiffusion, load_model, load_unet
+from training.progress import Progress, silent
 from workers.scorers.registry import load_committee, pick_device, resolve
 
 ORACLE = "oracle"
 _RESAMPLES = 2000
-
-Progress = Callable[[str, int, int], None]
-"""Called as progress(stage, done, total); the stage is "base" or "run"."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,11 @@ def evaluate(
     prompts = read_prompts(settings.prompts)
     scorers = [judge for judge in settings.judges if judge != ORACLE]
     ids = resolve(scorers)
-    content = settings.model_dump() | {"prompts": prompts, "judges": sorted(ids.values()), "oracle": ORACLE in settings.judges}
+    content = settings.model_dump() | {
+        "prompts": prompts,
+        "judges": sorted(ids.values()),
+        "oracle": ORACLE in settings.judges,
+    }
     key = f"runs/{run_id}/evaluation/{sha256_hex(canonical_json(content))[:16]}.json"
     if store.exists(key):
         return _read(store, key)
@@ -102,7 +104,7 @@ def evaluate(
     chosen = pick_device(device)
     model = load_model(config.model, device=chosen)
     output = run_result(store, run_id)["output"]
-    tell = progress or (lambda stage, done, total: None)
+    tell = progress or silent
     base = draw(store, model, None, prompts, settings, on_images=lambda d, t: tell("base", d, t))
     run = draw(store, model, output, prompts, settings, on_images=lambda d, t: tell("run", d, t))
 
@@ -252,7 +254,9 @@ def _judge(samples: Samples, judges: tuple[str, ...], device: str) -> dict[str, 
             pixels = np.stack([np.asarray(image) for image in samples.images])
             scores[ORACLE] = oracle.judge(pixels, samples.prompts).utility
         except ValueError as error:
-            raise UsageError(f"the oracle cannot judge these prompts ({error})", hint="choose scorers as judges") from error
+            raise UsageError(
+                f"the oracle cannot judge these prompts ({error})", hint="choose scorers as judges"
+            ) from error
     for name, values in scores.items():
         if not np.isfinite(values).all():
             raise PairsieveError(f"the judge {name} gave a score that is no number", code="judge-failed")

@@ -48,6 +48,4 @@ def diffusion_dpo(policy: Tensor, reference: Tensor, *, beta: float) -> Preferen
     reference_winner, reference_loser = reference.chunk(2)
     logit = -0.5 * beta * ((policy_winner - policy_loser) - (reference_winner - reference_loser))
     right = (logit > 0).float() + 0.5 * (logit == 0).float()
-    return PreferenceLoss(
-        loss=-logsigmoid(logit).mean(), logit=logit.detach(), implicit_accuracy=float(right.mean())
-    )
+    return PreferenceLoss(loss=-logsigmoid(logit).mean(), logit=logit.detach(), implicit_accuracy=float(right.mean()))

@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from training.config import TrainConfig, parse_config
 from training.data import Pairs, batches, load_pairs
 from training.losses import denoising_error, diffusion_dpo
 from training.models.sd import StableDiffusion, load_model
+from training.progress import Progress, silent
 from workers.scorers.registry import pick_device
 
 _HEARTBEAT_SECONDS = 5.0
@@ -64,10 +65,6 @@ class RunResult:
     model_fingerprint: str
 
 
-Progress = Callable[[str, int, int], None]
-"""Called as progress(stage, done, total); stages are "encode" and "train"."""
-
-
 def train(store: Store, run_id: str, *, worker: str = "local", progress: Progress | None = None) -> RunResult:
     """Train the planned run and return its result; a run that is done already is not trained again.
 
@@ -79,7 +76,7 @@ def train(store: Store, run_id: str, *, worker: str = "local", progress: Progres
     config = parse_config(plan.config, where=f"run {run_id}")
     subset = get_subset(store, plan.subset)
     attempt = record_run_attempt(store, run_id, worker=worker)
-    tell = progress or (lambda stage, done, total: None)
+    tell = progress or silent
     started = time.monotonic()
 
     device = pick_device(config.device)

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 340, 190, 34, 34, 30
 
 
-def histogram(everything: NDArray[np.floating], chosen: NDArray[np.floating], *, title: str, unit: str, bins: int = 32) -> str:
+def histogram(
+    everything: NDArray[np.floating], chosen: NDArray[np.floating], *, title: str, unit: str, bins: int = 32
+) -> str:
     """Shares per bin of all values and of the chosen ones, between the 0.5th and 99.5th percentile."""
     if not len(everything):
         return _frame(title, "", "no values")

@@ -36,9 +36,7 @@ def print_outcome(outcome: Outcome, *, json: bool) -> None:
 
 
 def _rows(outcome: Outcome) -> list[list[str]]:
-    rows = [
-        ["base", judge.judge, f"{judge.mean_base:.3f}", "", ""] for judge in outcome.best.evaluation.judges
-    ]
+    rows = [["base", judge.judge, f"{judge.mean_base:.3f}", "", ""] for judge in outcome.best.evaluation.judges]
     for trained in (outcome.control, outcome.best):
         rows += [
             [

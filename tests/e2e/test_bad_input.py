@@ -101,7 +101,9 @@ def test_bad_rows_can_be_left_out_and_are_counted(store: Store, tmp_path: Path) 
 
 def test_a_corrupt_jpeg_costs_one_row_a_status_and_never_the_job(store: Store, tmp_path: Path) -> None:
     first, *others = rows(6)
-    write(tmp_path / "s" / "p.parquet", [replace(first, raw=(("jpg_0", b"\xff\xd8 broken"),)), *others], row_group_size=4)
+    write(
+        tmp_path / "s" / "p.parquet", [replace(first, raw=(("jpg_0", b"\xff\xd8 broken"),)), *others], row_group_size=4
+    )
     assert pairsieve("ingest", tmp_path / "s", "--dataset", "pets").status == 0
     done = pairsieve("score", "pets", "--scorers", "technical", "--json")
     assert done.status == 0, done.err
@@ -204,5 +206,19 @@ def test_debug_shows_where_it_happened(store: Store) -> None:
 def test_help_names_every_command() -> None:
     done = pairsieve("--help")
     assert done.status == 0
-    for command in "demo ingest score snapshot rank subset train evaluate serve worker beat up schedule".split():
+    for command in [
+        "demo",
+        "ingest",
+        "score",
+        "snapshot",
+        "rank",
+        "subset",
+        "train",
+        "evaluate",
+        "serve",
+        "worker",
+        "beat",
+        "up",
+        "schedule",
+    ]:
         assert command in done.out

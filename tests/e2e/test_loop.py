@@ -63,7 +63,9 @@ def test_a_subset_is_the_same_when_made_again_and_lists_show_it(workplace: Path)
 
 def test_training_and_evaluation_end_with_win_rates(workplace: Path, tmp_path: Path) -> None:
     store = ("--store", workplace / "store")
-    created = pairsieve(*store, "subset", "create", "best", "--dataset", "shapes", "--scorer", "preference-toy", "--json")
+    created = pairsieve(
+        *store, "subset", "create", "best", "--dataset", "shapes", "--scorer", "preference-toy", "--json"
+    )
     assert created.status == 0, created.err
     config = tmp_path / "config.yaml"
     config.write_text("steps: 3\nbatch: 6\ndevice: cpu\nevaluation: {images_per_prompt: 1, inference_steps: 3}\n")

@@ -2,6 +2,7 @@
 
 import io
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -38,7 +39,7 @@ def test_labels_are_one_zero_or_halves_and_ties_name_no_best_image(pairs: list[d
 
 def test_the_winner_stays_and_the_loser_is_replaced(pairs: list[dict]) -> None:
     followed = 0
-    for before, after in zip(pairs, pairs[1:], strict=False):
+    for before, after in pairwise(pairs):
         sides = {before["image_0_uid"], before["image_1_uid"]}
         stayed = sides & {after["image_0_uid"], after["image_1_uid"]}
         if before["created_at"].date() == after["created_at"].date() and stayed:

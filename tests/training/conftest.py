@@ -14,6 +14,7 @@ from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from training.toyworld.tokenizer import CONTEXT, build_tokenizer
 
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline folder as diffusers saves one; 32 px, 16×16×4 latents."""

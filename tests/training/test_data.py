@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from pickapic_factory import rows
-
 from subsets import all_pairs
 
 from ranking.errors import PairsieveError

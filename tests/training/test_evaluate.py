@@ -68,7 +68,14 @@ def test_an_evaluation_is_made_once_and_the_base_is_drawn_once_for_all_runs(
     found = []
     for seed in (0, 1):
         config = TrainConfig(
-            model=str(tiny_model), steps=2, batch=4, learning_rate=0.05, warmup=0, seed=seed, device="cpu", evaluation=None
+            model=str(tiny_model),
+            steps=2,
+            batch=4,
+            learning_rate=0.05,
+            warmup=0,
+            seed=seed,
+            device="cpu",
+            evaluation=None,
         )
         run = plan_run(store, subset.ref, config.model_dump(mode="json")).run_id
         train(store, run)

@@ -189,7 +189,7 @@ def _write(
         data=data,
         truth=folder / "truth.parquet",
         pairs=len(rows),
-        images=len(set(uids[i] for i in np.concatenate([first, second]))),
+        images=len({uids[i] for i in np.concatenate([first, second])}),
         ties=int((given == 0.5).sum()),
         label_accuracy=float((label == given)[decided].mean()) if decided.any() else float("nan"),
     )

@@ -45,9 +45,7 @@ def judge(images: NDArray[np.uint8], prompts: list[str]) -> Verdicts:
     scenes = [parse_prompt(prompt) for prompt in prompts]
     if len(scenes) != len(images):
         raise ValueError(f"{len(images)} pictures but {len(scenes)} prompts")
-    parts = [
-        _judge_chunk(_at_side(images[i : i + 256]), scenes[i : i + 256]) for i in range(0, len(images), 256)
-    ]
+    parts = [_judge_chunk(_at_side(images[i : i + 256]), scenes[i : i + 256]) for i in range(0, len(images), 256)]
     return Verdicts(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in WEIGHTS})
 
 

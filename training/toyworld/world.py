@@ -172,8 +172,7 @@ GENERATORS = (
 def render(pictures: Pictures, pixels: int = 64) -> NDArray[np.uint8]:
     """Draw the pictures: uint8, shape (N, pixels, pixels, 3), RGB."""
     parts = [
-        _render_chunk(pictures.take(slice(start, start + _CHUNK)), pixels)
-        for start in range(0, len(pictures), _CHUNK)
+        _render_chunk(pictures.take(slice(start, start + _CHUNK)), pixels) for start in range(0, len(pictures), _CHUNK)
     ]
     return np.concatenate(parts) if parts else np.zeros((0, pixels, pixels, 3), np.uint8)
 
@@ -182,9 +181,7 @@ def perfect(scene: Scene) -> Pictures:
     """One flawless, centred picture of the scene."""
     one = Generator("perfect", 0.0, 0.0, 0.0, 0.0).draw([scene], np.random.default_rng(0))
     centred = np.full(1, 0.5, np.float32)
-    return replace(
-        one, x=centred, y=centred, radius=np.full(1, 0.27, np.float32), angle=np.zeros(1, np.float32)
-    )
+    return replace(one, x=centred, y=centred, radius=np.full(1, 0.27, np.float32), angle=np.zeros(1, np.float32))
 
 
 def _render_chunk(p: Pictures, pixels: int) -> NDArray[np.uint8]:

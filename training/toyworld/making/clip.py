@@ -105,8 +105,7 @@ def embed_images(model: torch.nn.Module, images: np.ndarray) -> torch.Tensor:
     """L2-normalised image embeddings, float32 (N, embed_dim)."""
     with torch.no_grad():
         parts = [
-            model.encode_image(normalised(images[i : i + 256]), normalize=True)
-            for i in range(0, len(images), 256)
+            model.encode_image(normalised(images[i : i + 256]), normalize=True) for i in range(0, len(images), 256)
         ]
     return torch.cat(parts)
 
@@ -172,9 +171,7 @@ def _captions(pictures: Pictures) -> tuple[list[str], list[str]]:
     plain = [scene.prompt for scene in scenes_shown(pictures)]
 
     def words(soft: float, stained: float, faded: float) -> list[str]:
-        flaws = [
-            w for w, level in zip(QUALITY_WORDS[1:], (soft, stained, faded), strict=True) if level > 0.3
-        ]
+        flaws = [w for w, level in zip(QUALITY_WORDS[1:], (soft, stained, faded), strict=True) if level > 0.3]
         return flaws or ([QUALITY_WORDS[0]] if max(soft, stained, faded) < 0.12 else [])
 
     levels = zip(pictures.softness, pictures.stains, pictures.fade, strict=True)
@@ -184,5 +181,3 @@ def _captions(pictures: Pictures) -> tuple[list[str], list[str]]:
 def _tokenise(tokenizer: Any, texts: list[str]) -> torch.Tensor:
     encoded = tokenizer(texts, padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt")
     return encoded.input_ids
-
-

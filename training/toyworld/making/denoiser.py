@@ -70,9 +70,7 @@ def train_denoiser(vae_path: Path, out: Path, *, steps: int = 4500, batch: int =
     scenes, _, pool = drawn_by_all(random_scenes(all_scenes(), POOL, SEED), SEED)
     latents = _encode(vae, pool)
     prompts = ["", *sorted({scene.prompt for scene in scenes})]
-    ids = tokenizer(
-        prompts, padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt"
-    ).input_ids
+    ids = tokenizer(prompts, padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt").input_ids
     number = {prompt: i for i, prompt in enumerate(prompts)}
     prompt_of = torch.tensor([number[scene.prompt] for scene in scenes])
 
@@ -131,7 +129,5 @@ def measure_pipeline(path: Path, images_per_prompt: int = 8) -> dict[str, Any]:
 
 def _encode(vae: AutoencoderKL, pool: np.ndarray) -> torch.Tensor:
     with torch.no_grad():
-        parts = [
-            vae.encode(as_model_input(pool[i : i + 256])).latent_dist.mode() for i in range(0, len(pool), 256)
-        ]
+        parts = [vae.encode(as_model_input(pool[i : i + 256])).latent_dist.mode() for i in range(0, len(pool), 256)]
     return torch.cat(parts) * vae.config.scaling_factor

@@ -24,7 +24,9 @@ SEED = 31
 NOISE = 0.25
 
 
-def train_preference(clip: Path, out: Path, *, pairs: int = 20_000, steps: int = 1200, batch: int = 64) -> dict[str, Any]:
+def train_preference(
+    clip: Path, out: Path, *, pairs: int = 20_000, steps: int = 1200, batch: int = 64
+) -> dict[str, Any]:
     """Fine-tune on pairs of train scenes with noisy labels; returns pair accuracy on held-out scenes."""
     torch.manual_seed(SEED)
     model = load_clip(clip).train()

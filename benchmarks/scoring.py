@@ -1,0 +1,66 @@
+"""Scoring Toyworld end to end, against the bare forward pass of the same towers on tensors that lie ready."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ranking.datasets import get_dataset
+from ranking.images import ImageReader, decode_rgb
+from ranking.ingest import ingest
+from ranking.plan import create_plan
+from ranking.store.blobs import Store
+from training.toyworld.dataset import write_dataset
+from training.toyworld.scorers import WEIGHTS
+from workers.drive import score_here
+from workers.scorers.clip import ClipTower
+from workers.scorers.registry import load_committee
+
+NAMES = ("clip-toy", "aesthetic-toy", "preference-toy")
+REPEATS = 3
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Medians of three rounds; each round measures both, one after the other."""
+    written = write_dataset(folder / "toy", pairs=1500, seed=0)
+    committee = load_committee(NAMES, "cpu")
+    towers = [ClipTower(WEIGHTS / name, "cpu") for name in ("clip", "preference")]
+    pixels, prompts = _ready(folder, written.data, towers[0])
+    whole, bare = [], []
+    for turn in range(REPEATS):
+        store = Store.open(folder / f"score-{turn}")
+        ingest(store, written.data, "toy")
+        plan = create_plan(store, "toy", committee.scorer_ids.values())
+        started = time.perf_counter()
+        score_here(store, plan, committee)
+        whole.append(len(pixels) / (time.perf_counter() - started))
+        started = time.perf_counter()
+        with torch.no_grad():
+            for tower in towers:
+                for start in range(0, len(pixels), 128):
+                    tower._model.encode_image(pixels[start : start + 128])
+                tower._model.encode_text(tower._tokenizer(prompts))
+        bare.append(len(pixels) / (time.perf_counter() - started))
+    ratios = [a / b for a, b in zip(whole, bare, strict=True)]
+    return {
+        "images": len(pixels),
+        "end to end": f"{statistics.median(whole):,.0f} images/s",
+        "bare forward": f"{statistics.median(bare):,.0f} images/s",
+        "ratio": f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+    }
+
+
+def _ready(folder: Path, data: Path, tower: ClipTower) -> tuple[torch.Tensor, list[str]]:
+    store = Store.open(folder / "ready")
+    ingest(store, data, "toy")
+    dataset = get_dataset(store, "toy")
+    import pyarrow.parquet as pq
+
+    items = pq.read_table(dataset.items_paths(store), columns=["image_uid", "prompt"])
+    found = ImageReader(store, dataset).read(items["image_uid"].to_pylist())
+    pixels = torch.stack([tower._preprocess(decode_rgb(data)) for data in found.values()])
+    return pixels, sorted(set(items["prompt"].to_pylist()))
