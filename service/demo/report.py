@@ -133,7 +133,7 @@ def _losses(store: Store, trained: Trained) -> list[float]:
 def _smoothed(store: Store, trained: Trained, window: int = 20) -> list[float]:
     losses = np.array(_losses(store, trained))
     window = min(window, len(losses))
-    return np.convolve(losses, np.ones(window) / window, mode="valid").tolist()
+    return [float(value) for value in np.convolve(losses, np.ones(window) / window, mode="valid")]
 
 
 def _picture(data: bytes | None) -> str | None:

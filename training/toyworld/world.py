@@ -28,7 +28,7 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "night": (28, 30, 54),
     "snow": (244, 245, 248),
     "sky": (150, 205, 238),
-    "ash": (132, 132, 136),
+    "fog": (132, 132, 136),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 

@@ -61,7 +61,7 @@ def build_text_encoder(vocabulary: int) -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
-def train_denoiser(vae_path: Path, out: Path, *, steps: int = 4500, batch: int = 64) -> dict[str, Any]:
+def train_denoiser(vae_path: Path, out: Path, *, steps: int = 4000, batch: int = 64) -> dict[str, Any]:
     """Train UNet and text encoder together, save a Stable-Diffusion pipeline folder, return sample quality."""
     torch.manual_seed(SEED)
     vae = AutoencoderKL.from_pretrained(vae_path, torch_dtype=torch.float32).eval()
