@@ -137,7 +137,7 @@ def test_a_worker_killed_in_the_middle_of_a_slice_costs_nothing_but_time(
     plan = create_plan(store, "pets", resolve(["technical"]).values())
     assert publish_plan(store, plan) == len(plan.slices) >= 6
 
-    unit, child = processes.wait_for("slice in hand", lambda: hold_in_the_middle(store, plan))
+    unit, child = processes.wait_for("slice in hand", lambda: hold_in_the_middle(store, plan), every=0.02)
     main = psutil.Process(child).parent()
     assert main is not None and main.pid in [worker.pid for worker in workers]
     os.kill(main.pid, signal.SIGKILL)
@@ -160,7 +160,7 @@ def test_a_redis_that_forgets_everything_costs_nothing_but_time(
         redis.Redis.from_url(redis_server).lpush("pairsieve:score", nonsense)
     plan = create_plan(store, "pets", resolve(["technical"]).values())
     publish_plan(store, plan)
-    processes.wait_for("first attempt", lambda: tried(store, plan))
+    processes.wait_for("first attempt", lambda: tried(store, plan), every=0.02)
     assert processes.logs().count("what is not a message") == 4
     redis.Redis.from_url(redis_server).flushall()
     left = len(open_slices(store, plan))

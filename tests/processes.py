@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 T = TypeVar("T")
 
 
@@ -37,16 +37,23 @@ class Processes:
         self._started.append(process)
         return process
 
+    def run(self, *words: str) -> str:
+        """Run one command line to its end, which must be a good one; what it wrote on standard output."""
+        command = [sys.executable, "-m", "service.cli", *words]
+        done = subprocess.run(command, cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def logs(self) -> str:
         """Everything they said, for the message of a failed test."""
         return "\n".join(f"--- {path.name}\n{path.read_text()}" for path in sorted(self._folder.glob("*.log")))
 
-    def wait_for(self, what: str, look: Callable[[], T], *, timeout: float = 120) -> T:
+    def wait_for(self, what: str, look: Callable[[], T], *, timeout: float = 240, every: float = 0.2) -> T:
         """What `look` gives as soon as it is true."""
         end = time.monotonic() + timeout
         while not (found := look()):
             assert time.monotonic() < end, f"no {what} within {timeout} s\n{self.logs()}"
-            time.sleep(0.02)
+            time.sleep(every)
         return found
 
     def stop(self) -> None:
