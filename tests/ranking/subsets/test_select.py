@@ -1,0 +1,277 @@
+"""Selecting: the right pairs in the right order, an immutable subset of them, and why a pair is in or out."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pickapic_factory import Row, write
+from scored import score_all
+
+from ranking.errors import EmptySubsetError, NotFoundError, StoreError, UnknownNameError, UsageError
+from ranking.ingest import ingest
+from ranking.names import sha256_file
+from ranking.schema import SUBSET_PAIRS
+from ranking.store.blobs import Store
+from ranking.store.snapshots import Snapshot, create_snapshot
+from ranking.subsets.catalog import get_subset, list_subsets, subset_pairs
+from ranking.subsets.recipe import Recipe, parse_recipe
+from ranking.subsets.select import create_subset, explain, rank
+
+# Margins by "sharp": cat 3 − 1 = 2, 3 − 0 = 3, tie, 0 − 1 = −1; dog 2 − 1 = 1; eel has an image without a score.
+JUDGED = [
+    Row("cat", "c3", "c1", winner=0, user=1),
+    Row("cat", "c0", "c3", winner=1, user=1),
+    Row("cat", "c0", "c1", winner=None, user=2),
+    Row("cat", "c0", "c1", winner=0, user=3),
+    Row("dog", "d2", "d1", winner=0, user=1, model_0="drawer-c"),
+    Row("eel", "e1", "e?", winner=0, user=4),
+]
+
+
+def by_digit(uid: str) -> float | None:
+    return None if uid.endswith("?") else float(uid[-1])
+
+
+@pytest.fixture
+def world(store: Store, tmp_path: Path) -> Snapshot:
+    ingest(store, write(tmp_path / "pairs.parquet", JUDGED), "pets")
+    return score_all(store, "pets", {"sharp@00000000": by_digit, "flat@00000000": lambda _: 1.0})
+
+
+def recipe(**changes: Any) -> Recipe:
+    base = {
+        "name": "best",
+        "dataset": "pets",
+        "metric": {"name": "margin", "scorer": "sharp"},
+        "take": {"percent": 100},
+    }
+    return parse_recipe(base | changes)
+
+
+def winners(table: pa.Table) -> list[tuple[str, str]]:
+    return list(zip(table["winner_uid"].to_pylist(), table["loser_uid"].to_pylist(), strict=True))
+
+
+def test_pairs_are_ranked_by_the_metric_and_ties_and_unscored_pairs_left_out(store: Store, world: Snapshot) -> None:
+    table = rank(store, world, recipe())
+    assert winners(table) == [("c3", "c0"), ("c3", "c1"), ("d2", "d1"), ("c0", "c1")]
+    assert table["metric"].to_pylist() == [3.0, 2.0, 1.0, -1.0]
+    assert table["rank"].to_pylist() == [1, 2, 3, 4]
+    assert set(table["label_source"].to_pylist()) == {"human"}
+    assert rank(store, world, recipe(), limit=2).equals(table.slice(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("take", "n"),
+    [
+        ({"percent": 50}, 2),
+        ({"percent": 37.5}, 2),  # 1.5 of 4 eligible
+        ({"percent": 0.1}, 1),
+        ({"count": 3}, 3),
+        ({"count": 99}, 4),
+        ({"threshold": 1.0}, 3),
+        ({"threshold": 2.5}, 1),
+    ],
+)
+def test_take_counts_eligible_pairs(store: Store, world: Snapshot, take: dict[str, float], n: int) -> None:
+    assert rank(store, world, recipe(take=take))["taken"].to_pylist() == [True] * n + [False] * (4 - n)
+
+
+def test_equal_metrics_are_ordered_by_pair_id(store: Store, world: Snapshot) -> None:
+    flat = rank(store, world, recipe(metric={"name": "margin", "scorer": "flat"}))
+    assert set(flat["metric"].to_pylist()) == {0.0}
+    assert flat["pair_id"].to_pylist() == sorted(flat["pair_id"].to_pylist())
+
+
+def test_the_filter_goes_first_and_percent_counts_what_is_left(store: Store, world: Snapshot) -> None:
+    cats = recipe(where={"field": "prompt", "value": "cat"}, take={"percent": 34})
+    table = rank(store, world, cats)
+    assert winners(table) == [("c3", "c0"), ("c3", "c1"), ("c0", "c1")]
+    assert table["taken"].to_pylist() == [True, False, False]
+
+
+def test_a_cap_per_prompt_lets_the_next_prompt_in(store: Store, world: Snapshot) -> None:
+    table = rank(store, world, recipe(per_prompt={"max": 1}, take={"count": 2}))
+    assert table["taken"].to_pylist() == [True, False, True, False]
+    assert table["rank"].to_pylist() == [1, 2, 3, 4]
+
+
+def test_relabelling_turns_pairs_round_gives_ties_a_winner_and_drops_what_is_equal(
+    store: Store, world: Snapshot
+) -> None:
+    table = rank(store, world, recipe(labels={"relabel": "sharp"}))
+    assert winners(table)[:2] == [("c3", "c0"), ("c3", "c1")]
+    assert sorted(winners(table)[2:]) == [("c1", "c0"), ("c1", "c0"), ("d2", "d1")]
+    assert set(table["label_source"].to_pylist()) == {"relabel:sharp"}
+    assert rank(store, world, recipe(labels={"relabel": "flat"})).num_rows == 0
+
+
+def test_filters_see_the_human_labels_even_when_relabelling(store: Store, world: Snapshot) -> None:
+    table = rank(store, world, recipe(labels={"relabel": "sharp"}, where={"field": "is_tie", "value": True}))
+    assert winners(table) == [("c1", "c0")]
+
+
+def test_a_subset_holds_the_taken_pairs_best_first(store: Store, world: Snapshot) -> None:
+    subset = create_subset(store, recipe(per_prompt={"max": 1}, take={"count": 2}), world)
+    pairs = subset_pairs(store, subset)
+    assert pairs.schema.equals(SUBSET_PAIRS)
+    assert winners(pairs) == [("c3", "c0"), ("d2", "d1")]
+    assert pairs["rank"].to_pylist() == [1, 2]
+    assert (subset.rows, subset.dataset, subset.snapshot.sha) == (2, "pets", world.sha)
+    assert subset.sha256 == sha256_file(store.path(subset.pairs_key))
+    assert store.list("tmp") == []
+
+
+def test_the_same_recipe_on_the_same_snapshot_is_the_same_subset(store: Store, world: Snapshot) -> None:
+    first = create_subset(store, recipe(), world)
+    assert create_subset(store, recipe(), world) == first
+    assert list_subsets(store) == [first]
+
+
+def test_a_subset_is_the_same_to_the_byte_on_another_machine(store: Store, world: Snapshot, tmp_path: Path) -> None:
+    for normalize in ("sigmoid", "prompt-z"):
+        spec = recipe(metric={"name": "qsd", "scorer": "sharp", "normalize": normalize})
+        other = Store.open(tmp_path / f"elsewhere-{normalize}")
+        ingest(other, tmp_path / "pairs.parquet", "pets")
+        score_all(other, "pets", {"late@00000000": by_digit})  # a different history
+        there = create_subset(store, spec, world)
+        again = create_subset(store, spec, create_snapshot(store))
+        assert again == there
+    twin = Store.open(tmp_path / "twin")
+    ingest(twin, tmp_path / "pairs.parquet", "pets")
+    snapshot = score_all(twin, "pets", {"sharp@00000000": by_digit, "flat@00000000": lambda _: 1.0})
+    assert snapshot.sha == world.sha
+    assert create_subset(twin, spec, snapshot).ref == there.ref
+
+
+def test_another_recipe_or_snapshot_is_another_version_and_latest_is_the_newest(store: Store, world: Snapshot) -> None:
+    first = create_subset(store, recipe(), world)
+    second = create_subset(store, recipe(take={"count": 1}), world)
+    snapshot = score_all(store, "pets", {"new@00000000": by_digit})
+    third = create_subset(store, recipe(), snapshot)
+    assert len({first.version, second.version, third.version}) == 3
+    assert get_subset(store, "best@latest") == get_subset(store, "best") == third
+    assert get_subset(store, first.ref) == first
+    assert list_subsets(store) == [first, second, third]
+
+
+def test_statistics_compare_the_dataset_with_the_subset(store: Store, world: Snapshot) -> None:
+    statistics = create_subset(store, recipe(take={"count": 3}), world).statistics
+    before, after = statistics["before"], statistics["after"]
+    assert statistics["eligible"] == 4
+    assert (before["pairs"], before["prompts"], before["ties"], before["raters"]) == (6, 3, 1, 4)
+    assert (after["pairs"], after["prompts"], after["ties"], after["raters"]) == (3, 2, 0, 1)
+    assert before["models"] == {"drawer-a": 5, "drawer-b": 6, "drawer-c": 1}
+    assert before["gaps"]["sharp"] == pytest.approx((2 + 3 - 1 + 1) / 4)
+    assert after["gaps"]["sharp"] == pytest.approx(2.0)
+    assert before["agreement"] == {"flat": None, "sharp": 0.75}
+    assert after["agreement"]["sharp"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"where": {"field": "sharp.gap", "op": "gt", "value": 100}},
+        {"take": {"threshold": 100}},
+        {"labels": {"relabel": "flat"}},
+    ],
+)
+def test_a_recipe_that_selects_nothing_is_an_error_with_the_counts(
+    store: Store, world: Snapshot, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(EmptySubsetError, match="of 6 pairs in pets") as caught:
+        create_subset(store, recipe(**changes), world)
+    assert caught.value.exit_code == 1
+    assert store.list("subsets") == store.list("tmp") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": {"name": "qsdd", "scorer": "sharp"}}, "did you mean qsd"),
+        ({"metric": {"name": "qsd", "scorer": "shrap"}}, "did you mean sharp"),
+        ({"labels": {"relabel": "flta"}}, "did you mean flat"),
+        ({"where": {"field": "sharp.gapp", "value": 1}}, r"did you mean sharp\.gap"),
+        ({"dataset": "petz"}, "did you mean pets"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_done(
+    store: Store, world: Snapshot, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnknownNameError, match=message):
+        create_subset(store, recipe(**changes), world)
+    assert store.list("subsets") == store.list("wide") == []
+
+
+def test_every_pair_can_be_explained(store: Store, world: Snapshot) -> None:
+    spec = recipe(where={"field": "rater", "op": "ne", "value": "3"}, per_prompt={"max": 1}, take={"count": 1})
+    everything = rank(store, world, recipe(labels={"relabel": "sharp"}))
+    ids = dict(zip(winners(everything), everything["pair_id"].to_pylist(), strict=True))
+    best = explain(store, world, spec, pair_id=ids["c3", "c0"])
+    assert (best.taken, best.rank, best.metric, best.eligible, best.reason) == (True, 1, 3.0, 3, "taken")
+    capped = explain(store, world, spec, pair_id=ids["c3", "c1"])
+    assert (capped.taken, capped.rank, capped.reason) == (False, 2, "its prompt already has 1 better pairs")
+    assert explain(store, world, spec, pair_id=ids["d2", "d1"]).reason == "its metric is not high enough"
+    human = rank(store, world, recipe())
+    filtered = human["pair_id"][3].as_py()
+    assert explain(store, world, spec, pair_id=filtered).reason == "the filter leaves it out"
+    (tie,) = set(everything["pair_id"].to_pylist()) - set(human["pair_id"].to_pylist())
+    assert explain(store, world, spec, pair_id=tie).reason == "it has no winner by human labels"
+    with pytest.raises(NotFoundError, match="no pair"):
+        explain(store, world, spec, pair_id="0" * 16)
+
+
+def test_a_damaged_subset_is_not_handed_out(store: Store, world: Snapshot) -> None:
+    subset = create_subset(store, recipe(), world)
+    path = store.path(subset.pairs_key)
+    data = bytearray(path.read_bytes())
+    data[50] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match="damaged"):
+        subset_pairs(store, subset)
+
+
+def test_subsets_that_do_not_exist_are_said_so(store: Store, world: Snapshot) -> None:
+    with pytest.raises(UnknownNameError, match="no subset yet"):
+        get_subset(store, "best@latest")
+    subset = create_subset(store, recipe(), world)
+    with pytest.raises(UnknownNameError, match="did you mean best"):
+        get_subset(store, "bset")
+    with pytest.raises(NotFoundError, match=subset.version):
+        get_subset(store, "best@000000000000")
+    for bad in ("best@newest", "best@", "Best", "best@../../x", ""):
+        with pytest.raises(UsageError):
+            get_subset(store, bad)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    scores=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=12),
+    cap=st.none() | st.integers(1, 3),
+    count=st.integers(1, 8),
+)
+def test_what_is_taken_is_what_a_plain_sort_takes(
+    tmp_path_factory: pytest.TempPathFactory, scores: list[tuple[int, int, int]], cap: int | None, count: int
+) -> None:
+    folder = tmp_path_factory.mktemp("select")
+    store = Store.open(folder / "store")
+    judged = [Row(f"prompt {p}", f"i{n}-{a}", f"j{n}-{b}") for n, (a, b, p) in enumerate(scores)]
+    ingest(store, write(folder / "a.parquet", judged), "pets")
+    snapshot = score_all(store, "pets", {"sharp@00000000": by_digit})
+    spec = recipe(take={"count": count}, **({"per_prompt": {"max": cap}} if cap else {}))
+    found = subset_pairs(store, create_subset(store, spec, snapshot)).to_pylist()
+
+    ids = {row["winner_uid"]: row["pair_id"] for row in rank(store, snapshot, recipe()).to_pylist()}
+    ordered = sorted(
+        ((b - a, ids[f"i{n}-{a}"], p) for n, (a, b, p) in enumerate(scores)), key=lambda one: (one[0], one[1])
+    )
+    expected: list[str] = []
+    used: dict[int, int] = {}
+    for _, pair_id, prompt in ordered:
+        used[prompt] = used.get(prompt, 0) + 1
+        if (cap is None or used[prompt] <= cap) and len(expected) < count:
+            expected.append(pair_id)
+    assert [row["pair_id"] for row in found] == expected
