@@ -22,24 +22,16 @@ from service.subsets import SubsetShelf
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application over the store that `settings` names (default: the environment's).
-
-    Raises UsageError for a host other machines can reach, StoreError for a store that cannot be used.
+    """The application over the store that `settings` names (default: the environment's); it is opened when the
+    application starts. UsageError for a host that other machines can reach.
     """
     settings = settings or load_settings()
     check_bind(settings.host)
-    store = Store.open(settings.store)
-    parts = Parts(
-        settings=settings,
-        store=store,
-        snapshots=Snapshots(store),
-        pictures=Pictures(store),
-        subsets=SubsetShelf(store),
-        cursor_key=cursor_key(store),
-    )
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts = open_parts(settings)
+        app.state.parts = parts
         parts.snapshots.start()
         yield
         parts.snapshots.stop()
@@ -55,7 +47,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
     )
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
-    app.state.parts = parts
     problems.install(app)
     for module in (datasets, pairs, scorers, snapshots, subsets, images, jobs, runs, health):
         app.include_router(module.router)
@@ -63,6 +54,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     hosts = LOOPBACK_NAMES | {settings.host.strip("[]").lower()}
     app.add_middleware(Shield, hosts=hosts, on_error=app.state.handle_error)
     return app
+
+
+def open_parts(settings: Settings) -> Parts:
+    """What the application lives on; StoreError for a store that cannot be used."""
+    store = Store.open(settings.store)
+    return Parts(
+        settings=settings,
+        store=store,
+        snapshots=Snapshots(store),
+        pictures=Pictures(store),
+        subsets=SubsetShelf(store),
+        cursor_key=cursor_key(store),
+    )
 
 
 def _version() -> str:

@@ -139,7 +139,8 @@ def _decoded(data: bytes) -> Image.Image:
         return decode_rgb(data)
     except ImageError as error:
         code = "image-missing" if error.status == MISSING else "image-corrupt"
-        raise ApiProblem(code, f"{str(error).capitalize()}.") from error
+        text = str(error)
+        raise ApiProblem(code, f"{text[0].upper()}{text[1:]}.") from error
 
 
 def _shrink(image: Image.Image, size: int) -> bytes:

@@ -149,7 +149,8 @@ def install(app: FastAPI) -> None:
         if problem.status >= 500:
             log.error("%s %s %s: %s", trace_id(request), request.method, request.url.path, error, exc_info=error)
         page = getattr(request.app.state, "problem_page", None)
-        if page is not None and wants_page(request):
+        # A page needs the parts that may be what broke: a bug is answered without them.
+        if page is not None and problem.code != "internal" and wants_page(request):
             shown: Response = page(request, problem)
             return shown
         return problem_response(problem, path=request.url.path, trace_id=trace_id(request))

@@ -19,15 +19,19 @@ def serve(
     store: Annotated[str | None, typer.Option(help="The store's folder.")] = None,
 ) -> None:
     """Serve the API and the dashboard."""
-    import uvicorn
-
     from ranking.settings import load_settings
-    from service.app import create_app
     from service.security import check_bind
 
     given = {"host": host, "port": port, "store": store}
     settings = load_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
     check_bind(settings.host)
+
+    import uvicorn
+
+    from ranking.store.blobs import Store
+    from service.app import create_app
+
+    Store.open(settings.store)  # now, while an error is still one line
     listening = listen(settings.host, settings.port)
     application = create_app(settings)
     name = f"[{settings.host}]" if ":" in settings.host else settings.host

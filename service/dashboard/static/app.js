@@ -38,10 +38,12 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// For tests and for people with the inspector open: how many pictures arrived so far, and how many failed.
+// For tests and for people with the inspector open: how many pictures arrived so far, how many
+// failed, and by how much the page is wider than its window.
 const count = () => {
   const tried = [...document.querySelectorAll(".frame img")].filter((picture) => picture.complete);
   root.dataset.pictures = String(tried.filter((picture) => picture.naturalWidth > 0).length);
+  root.dataset.overflow = String(Math.max(0, root.scrollWidth - root.clientWidth));
   root.dataset.broken = String(tried.filter((picture) => picture.naturalWidth === 0).length);
 };
 for (const event of ["load", "error"]) addEventListener(event, count, true);

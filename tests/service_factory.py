@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
+from pickapic_factory import Row, rows, with_raw, write
+from PIL import Image
+from starlette.testclient import TestClient
 
-from ranking.datasets import get_dataset
 from ranking.ingest import ingest
 from ranking.plan import Plan, create_plan, read_items
 from ranking.runs import RunPlan, finish_run, plan_run
 from ranking.schema import OK, SCORES
+from ranking.settings import Settings
 from ranking.store.blobs import Store
 from ranking.store.commits import commit_scores
 from ranking.store.snapshots import Snapshot, create_snapshot
 from ranking.subsets.catalog import Subset
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.select import create_subset
+from service.app import create_app
 
 Formula = Callable[[str, str], "float | None"]
 """(image_uid, prompt) → score, or None for an image that could not be scored."""
@@ -55,16 +63,6 @@ def score_all(store: Store, dataset: str, formulas: dict[str, Formula]) -> Plan:
             )
             commit_scores(store, scorer_id=scorer_id, unit=piece.unit, table=table, attempt="0" * 32)
     return plan
-
-
-def filled(
-    root: Path, source: Path, *, dataset: str = "toy", formulas: dict[str, Formula] | None = None
-) -> tuple[Store, Snapshot]:
-    """A store with one ingested, scored and snapshotted dataset."""
-    store = Store.open(root)
-    ingest(store, source, dataset)
-    score_all(store, dataset, formulas or default_formulas())
-    return store, create_snapshot(store)
 
 
 def default_formulas() -> dict[str, Formula]:
@@ -118,6 +116,93 @@ def train_nothing(store: Store, subset: Subset, *, steps: int = 40, config: dict
     return run
 
 
-def n_pairs(store: Store, dataset: str = "toy") -> int:
-    """How many pairs the dataset has."""
-    return get_dataset(store, dataset).n_pairs
+HOSTILE_PROMPTS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7 * 7 }} {% raw %} ${7*7}",
+    "invoice \u202egnp.exe \u200b\u2066hidden\u2069\x07\x1b[31m",
+    "'; DROP TABLE wide_0; -- read_text('/etc/passwd')",
+    '=HYPERLINK("http://evil.invalid")\n--\u2028next',
+    "عربي ΑΒΓ 漢字 👩\u200d🚀 ﷽",
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running application over a store with everything in it.
+
+    Datasets: `toy` (60 pairs, every third a tie), `hostile` (a pair for each hostile prompt, a corrupt and a missing
+    image, a large one) and `fresh`, which is younger than the snapshot.
+    """
+
+    client: TestClient
+    store: Store
+    snapshot: Snapshot
+    plan: Plan
+    subset: Subset
+    run: RunPlan
+
+
+def png(side: int) -> bytes:
+    """A PNG of side × side."""
+    out = io.BytesIO()
+    Image.new("RGB", (side, side), (30, 90, 160)).save(out, "PNG")
+    return out.getvalue()
+
+
+def hostile_rows() -> list[Row]:
+    """The rows of the dataset `hostile`."""
+    made = [
+        Row(prompt, f"h{index}-a", f"h{index}-b", winner=index % 2, ranking=100 + index)
+        for index, prompt in enumerate(HOSTILE_PROMPTS)
+    ]
+    made[0] = with_raw(made[0], jpg_0=b"this is no picture", jpg_1=None)
+    made[1] = with_raw(made[1], jpg_0=png(600))
+    return made
+
+
+def build(root: Path) -> tuple[Store, Snapshot, Plan, Subset, RunPlan]:
+    """The store behind a Site."""
+    store = Store.open(root / "store")
+    write(root / "toy" / "a.parquet", rows(60, prompts=7), row_group_size=16)
+    write(root / "hostile" / "a.parquet", hostile_rows())
+    write(root / "fresh" / "a.parquet", rows(5, first=1000))
+    ingest(store, root / "toy", "toy", slice_items=25)
+    ingest(store, root / "hostile", "hostile")
+    plan = score_all(store, "toy", default_formulas())
+    score_all(store, "hostile", default_formulas())
+    snapshot = create_snapshot(store)
+    ingest(store, root / "fresh", "fresh")
+    subset = cut(store, snapshot)
+    return store, snapshot, plan, subset, train_nothing(store, subset)
+
+
+_built: dict[Path, tuple[Store, Snapshot, Plan, Subset, RunPlan]] = {}
+
+
+@contextmanager
+def serving(store: Store) -> Iterator[TestClient]:
+    """A client of a fresh application over the store."""
+    settings = Settings(store=str(store.root))
+    with TestClient(
+        create_app(settings), base_url="http://127.0.0.1", raise_server_exceptions=False, follow_redirects=False
+    ) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A Site for the whole session: tests only read from it."""
+    root = tmp_path_factory.getbasetemp() / "site"
+    if root not in _built:  # each folder of tests has its own application, but they share the store
+        _built[root] = build(root)
+    store, snapshot, plan, subset, run = _built[root]
+    with serving(store) as client:
+        yield Site(client, store, snapshot, plan, subset, run)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[TestClient]:
+    """A client of an application over an empty store."""
+    with serving(Store.open(tmp_path / "empty")) as client:
+        yield client

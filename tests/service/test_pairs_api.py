@@ -1,0 +1,218 @@
+"""GET /v1/pairs: paging, sorting, filtering, cursors, one pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from service_factory import Site, create_snapshot, hashed, ingest, rows, score_all, serving, write
+
+from ranking.store.blobs import Store
+
+
+def everything(site: Site, **query: Any) -> list[dict[str, Any]]:
+    answer = site.client.get("/v1/pairs", params={"dataset": "toy", "limit": 500, **query})
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["items"])
+
+
+def value_of(pair: dict[str, Any], field: str) -> Any:
+    """The value that `field` names, read out of the API's own object."""
+    scorer, _, part = field.partition(".")
+    if part:
+        name = {"0": "image_0", "1": "image_1"}.get(part, part)
+        return pair["scores"][scorer][name]
+    return pair[field]
+
+
+SORTS = [None, "pair_id", "-pair_id", "beta.gap", "-beta.gap", "-votes", "prompt", "created_at", "-winner"]
+
+
+@pytest.mark.parametrize(("sort", "limit"), [*((sort, 7) for sort in SORTS), ("-beta.gap", 2), (None, 500)])
+def test_pages_put_together_are_the_whole_sorted_list(site: Site, sort: str | None, limit: int) -> None:
+    field, descending = (sort or "pair_id").removeprefix("-"), (sort or "").startswith("-")
+    url: str | None = f"/v1/pairs?dataset=toy&limit={limit}" + (f"&sort={sort}" if sort else "")
+    seen = []
+    while url:
+        page = site.client.get(url).json()
+        assert len(page["items"]) <= limit
+        assert page["total"] == 60
+        assert page["snapshot"] == site.snapshot.n
+        assert (page["next"] is None) == (page["next_url"] is None)
+        seen += page["items"]
+        url = page["next_url"]
+    by_id = sorted(everything(site), key=lambda pair: pair["pair_id"])
+    known = [pair for pair in by_id if value_of(pair, field) is not None]
+    expected = sorted(known, key=lambda pair: value_of(pair, field), reverse=descending)
+    if descending:  # reverse=True keeps equal elements in order, as a stable sort does
+        assert [value_of(p, field) for p in expected] == sorted((value_of(p, field) for p in known), reverse=True)
+    expected += [pair for pair in by_id if value_of(pair, field) is None]
+    assert [pair["pair_id"] for pair in seen] == [pair["pair_id"] for pair in expected]
+
+
+def test_the_link_header_names_the_next_page(site: Site) -> None:
+    answer = site.client.get("/v1/pairs?dataset=toy&limit=10")
+    assert answer.headers["link"] == f'<{answer.json()["next_url"]}>; rel="next"'
+    assert "link" not in site.client.get("/v1/pairs?dataset=toy&limit=500").headers
+
+
+@pytest.mark.parametrize(
+    ("query", "keeps"),
+    [
+        ("alpha.0__gt=0.5", lambda p: p["scores"]["alpha"]["image_0"] > 0.5),
+        (
+            "alpha.gap__gte=-0.25",
+            lambda p: p["scores"]["alpha"]["gap"] is not None and p["scores"]["alpha"]["gap"] >= -0.25,
+        ),
+        ("beta.gap__lt=-1e0&votes__eq=2", lambda p: (p["scores"]["beta"]["gap"] or 0) < -1 and p["votes"] == 2),
+        ("is_tie=true", lambda p: p["is_tie"]),
+        ("is_tie__ne=true", lambda p: not p["is_tie"]),
+        ("winner__isnull=false", lambda p: p["winner"] is not None),
+        ("beta.0__isnull=true", lambda p: p["scores"]["beta"]["image_0"] is None),
+        ("beta.status_0=corrupt", lambda p: p["scores"]["beta"]["status_0"] == "corrupt"),
+        ("prompt__in=prompt 1,prompt 4", lambda p: p["prompt"] in ("prompt 1", "prompt 4")),
+        ("winner=1&agree_votes__lte=1", lambda p: p["winner"] == 1 and p["agree_votes"] <= 1),
+        ("created_at__lt=2024-01-01T00:00:30", lambda p: p["created_at"] < "2024-01-01T00:00:30"),
+    ],
+)
+def test_a_filter_keeps_exactly_the_pairs_it_describes(site: Site, query: str, keeps: Any) -> None:
+    expected = {pair["pair_id"] for pair in everything(site) if keeps(pair)}
+    assert 0 < len(expected) < 60, "the filter must tell pairs apart"
+    answer = site.client.get(f"/v1/pairs?dataset=toy&limit=500&{query}").json()
+    assert {pair["pair_id"] for pair in answer["items"]} == expected
+    assert answer["total"] == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("colour=red", "query/colour"),
+        ("alpha.0__like=1", "query/alpha.0__like"),
+        ("alpha.0__gt=abc", "query/alpha.0__gt"),
+        ("alpha.0__gt=NaN", "query/alpha.0__gt"),
+        ("alpha.0__gt=1e999", "query/alpha.0__gt"),
+        ("is_tie=perhaps", "query/is_tie"),
+        ("created_at__gt=yesterday", "query/created_at__gt"),
+        ("sort=colour", "query/sort"),
+        ("sort=--alpha.0", "query/sort"),
+        ("limit=0", "query/limit"),
+        ("limit=501", "query/limit"),
+        ("alpha.0%22%20OR%201=1", 'query/alpha.0" OR 1'),
+        ("sort=pair_id;DROP TABLE wide_0", "query/sort"),
+        ("prompt__in=" + ",".join(map(str, range(2000))), "query/prompt__in"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_pointed_to(site: Site, query: str, pointer: str) -> None:
+    answer = site.client.get(f"/v1/pairs?dataset=toy&{query}")
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["code"] == "invalid-parameter"
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+def test_too_many_filters_are_refused(site: Site) -> None:
+    query = "&".join(f"alpha.0__gt={value}" for value in range(40))
+    assert site.client.get(f"/v1/pairs?dataset=toy&{query}").status_code == 422
+
+
+def test_a_value_is_data_and_never_sql(site: Site) -> None:
+    for value in ("' OR 1=1 --", "\x00", "%", "prompt 1'; SELECT 1", "‮"):
+        answer = site.client.get("/v1/pairs", params={"dataset": "toy", "prompt": value})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["total"] == 0
+    found = site.client.get("/v1/pairs", params={"dataset": "hostile", "prompt__eq": "<script>alert(1)</script>"})
+    assert found.json()["total"] == 1
+
+
+def first_cursor(site: Site, query: str = "dataset=toy&limit=5&sort=-alpha.gap&is_tie=false") -> str:
+    return str(site.client.get(f"/v1/pairs?{query}").json()["next"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "dataset=hostile&limit=5&sort=-alpha.gap&is_tie=false",
+        "dataset=toy&limit=5&sort=alpha.gap&is_tie=false",
+        "dataset=toy&limit=5&sort=-alpha.gap",
+        "dataset=toy&limit=5&sort=-alpha.gap&is_tie=true",
+    ],
+)
+def test_a_cursor_of_another_query_is_refused(site: Site, query: str) -> None:
+    answer = site.client.get(f"/v1/pairs?{query}&cursor={first_cursor(site)}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "cursor-mismatch")
+
+
+def test_a_cursor_may_be_used_with_another_limit_and_order_of_filters(site: Site) -> None:
+    first = site.client.get("/v1/pairs?dataset=toy&limit=5&votes=2&is_tie=false").json()
+    answer = site.client.get(f"/v1/pairs?dataset=toy&limit=3&is_tie=false&votes=2&cursor={first['next']}")
+    assert answer.status_code == 200
+    assert len(answer.json()["items"]) == 3
+
+
+def test_a_changed_cursor_is_refused_wherever_it_was_changed(site: Site) -> None:
+    query = {"dataset": "toy", "limit": 5, "sort": "-alpha.gap", "is_tie": "false"}
+    cursor = first_cursor(site)
+    changed = [cursor[:i] + ("A" if cursor[i] != "A" else "B") + cursor[i + 1 :] for i in range(0, len(cursor), 9)]
+    for wrong in [*changed, cursor[:-1], cursor + "A", cursor + "=", "", "A", "ü", "A" * 5000, "\x00", "..%2f"]:
+        answer = site.client.get("/v1/pairs", params={**query, "cursor": wrong})
+        assert (answer.status_code, answer.json()["code"]) == (400, "cursor-mismatch"), wrong
+
+
+def test_a_cursor_of_an_older_snapshot_is_refused(tmp_path: Any) -> None:
+    store = Store.open(tmp_path / "store")
+    write(tmp_path / "a" / "a.parquet", rows(8))
+    ingest(store, tmp_path / "a", "toy")
+    score_all(store, "toy", {"alpha@aaaaaaaa": hashed("alpha")})
+    create_snapshot(store)
+    with serving(store) as client:
+        cursor = client.get("/v1/pairs?limit=3").json()["next"]
+        score_all(store, "toy", {"gamma@cccccccc": hashed("gamma")})
+        create_snapshot(store)
+        assert client.app.state.parts.snapshots.refresh()  # type: ignore[attr-defined]
+        answer = client.get("/v1/pairs", params={"limit": 3, "cursor": cursor})
+        assert (answer.status_code, answer.json()["code"]) == (400, "cursor-mismatch")
+        assert client.get("/v1/pairs?limit=3").json()["snapshot"] == 2
+
+
+def test_a_pair_carries_labels_scores_and_addresses(site: Site) -> None:
+    pair = next(pair for pair in everything(site) if pair["winner"] == 1 and pair["votes"] == 2)
+    answer = site.client.get(f"/v1/pairs/{pair['pair_id']}?dataset=toy").json()
+    assert answer == pair | {"snapshot": site.snapshot.n}
+    assert [image["label"] for image in answer["images"]] == [0.0, 1.0]
+    for score in answer["scores"].values():
+        # The gap is winner − loser; image 1 won here.
+        assert score["gap"] == pytest.approx(score["image_1"] - score["image_0"])
+        assert score["agrees"] == (score["gap"] > 0)
+    assert answer["agree_votes"] == sum(score["agrees"] for score in answer["scores"].values())
+    for image in answer["images"]:
+        assert site.client.get(image["url"]).headers["content-type"] == "image/jpeg"
+        assert site.client.get(image["thumbnail_url"]).headers["content-type"] == "image/webp"
+
+
+def test_a_missing_score_is_null_with_its_status(site: Site) -> None:
+    pairs = [pair for pair in everything(site) if pair["images"][0]["uid"].endswith("7")]
+    assert pairs
+    for pair in pairs:
+        assert pair["scores"]["beta"]["image_0"] is None
+        assert pair["scores"]["beta"]["gap"] is None
+        assert pair["scores"]["beta"]["agrees"] is None
+        assert pair["scores"]["beta"]["status_0"] == "corrupt"
+
+
+@pytest.mark.parametrize("pair_id", ["0" * 16, "nonsense", "..%2f..%2fetc%2fpasswd", "%00", "'"])
+def test_an_unknown_pair_is_a_problem(site: Site, pair_id: str) -> None:
+    answer = site.client.get(f"/v1/pairs/{pair_id}")
+    assert answer.status_code == 404
+    assert answer.json()["code"] in ("unknown-name", "not-found")
+
+
+def test_several_datasets_need_a_name(site: Site) -> None:
+    answer = site.client.get("/v1/pairs")
+    assert answer.status_code == 422
+    assert "toy" in answer.json()["detail"]
+    assert site.client.get("/v1/pairs?dataset=toi").status_code == 404
+
+
+def test_a_dataset_without_snapshot_says_what_to_do(site: Site) -> None:
+    answer = site.client.get("/v1/pairs?dataset=fresh")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not-snapshotted")
+    assert "snapshot create" in answer.json()["detail"]
