@@ -1,14 +1,12 @@
 """What `pairsieve up` runs: the commands of API, worker and clock, and the moment when the API answers."""
 
-import errno
 import http.client
 import secrets
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
 
-from ranking.errors import PairsieveError
+from service.commands.serve import listen
 from service.supervisor import Program
 
 _LOOK_EVERY = 0.5  # seconds
@@ -19,33 +17,23 @@ def programs(host: str, port: int, log_level: str) -> list[Program]:
     # Remapped, so that SIGTERM gives the slice in hand back after a moment instead of waiting for its end.
     told_to_stop = {"REMAP_SIGTERM": "SIGQUIT"}
     return [
-        Program("api", api_command(host, port, log_level)),
+        Program("api", api_command(host, port)),
         Program("worker", worker_command(log_level, ["control", "score", "train"]), told_to_stop),
         Program("clock", beat_command(log_level)),
     ]
 
 
-def api_command(host: str, port: int, log_level: str) -> list[str]:
-    """The API under uvicorn. Its lines about single requests are left out."""
-    options = ["--host", host, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3"]
-    level = "warning" if log_level == "info" else log_level
-    return [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "service.app:create_app",
-        "--factory",
-        *options,
-        "--log-level",
-        level,
-    ]
+def api_command(host: str, port: int) -> list[str]:
+    """The API, exactly as `serve` runs it."""
+    return [sys.executable, "-m", "service.cli", "serve", "--host", host, "--port", str(port)]
 
 
-def worker_command(log_level: str, queues: Sequence[str]) -> list[str]:
-    """A Celery worker with our settings; its name is random, so that several may run on a machine."""
+def worker_command(log_level: str, queues: Sequence[str], *, name: str | None = None) -> list[str]:
+    """A Celery worker with our settings; its name is random unless given, so that several may run on a machine."""
+    name = name or f"pairsieve-{secrets.token_hex(3)}"
     return [
         *_celery("worker", log_level),
-        *["-Q", ",".join(queues), "--hostname", f"pairsieve-{secrets.token_hex(3)}@%h"],
+        *["-Q", ",".join(queues), "--hostname", f"{name}@%h"],
         *["--without-gossip", "--without-mingle", "--without-heartbeat"],
     ]
 
@@ -63,20 +51,8 @@ def _celery(command: str, log_level: str) -> list[str]:
 
 
 def free_port(host: str, port: int) -> int:
-    """The port itself (another one for 0) if the API can listen on it; PairsieveError otherwise."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            used = error.errno == errno.EADDRINUSE
-            reason = "is in use" if used else f"cannot be used ({error.strerror})"
-            raise PairsieveError(
-                f"port {port} on {host} {reason}",
-                code="port-in-use" if used else "port",
-                hint="stop what listens there, or choose another with --port",
-            ) from error
+    """The port itself (another one for 0) if the API can listen on it; PairsieveError in one line otherwise."""
+    with listen(host, port) as probe:
         return int(probe.getsockname()[1])
 
 

@@ -155,6 +155,7 @@ def _broker(settings: Settings) -> dict[str, Any]:
             "global_keyprefix": KEY_PREFIX,
             "queue_order_strategy": "priority",
         },
+        "beat_enable_remote_control": True,  # so that a health check can ask whether the clock still ticks
         # Checked against the system's certificates, unless the URL's ssl_ options say otherwise.
         "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if _is_bare_tls(settings.broker) else None,
         "worker_disable_prefetch": True,  # or a slice would wait behind a training acknowledged early

@@ -59,9 +59,7 @@ def score_one(
     """
     settings = settings or load_settings()
     missing = [
-        scorer_id
-        for scorer_id in plan.scorer_ids
-        if not is_committed(store, scorer_id=scorer_id, unit=piece.unit)
+        scorer_id for scorer_id in plan.scorer_ids if not is_committed(store, scorer_id=scorer_id, unit=piece.unit)
     ]
     if not missing:
         return Outcome("done")

@@ -115,14 +115,10 @@ def tick_state(store: Store, name: str) -> TickState | None:
     if planned is None:
         return TickState(name, number, at, "due", error)
     left = len(open_slices(store, get_plan(store, planned["job_id"])))
-    return TickState(
-        name, number, at, "scoring", error or f"{left} slices of job {planned['job_id']} are open"
-    )
+    return TickState(name, number, at, "scoring", error or f"{left} slices of job {planned['job_id']} are open")
 
 
-def _advance(
-    store: Store, schedule: Schedule, tick: str, sender: Sender, resolve: Resolve, settings: Settings
-) -> None:
+def _advance(store: Store, schedule: Schedule, tick: str, sender: Sender, resolve: Resolve, settings: Settings) -> None:
     source = schedule.source
     if source is not None:
 

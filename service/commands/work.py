@@ -39,9 +39,7 @@ def register(app: typer.Typer) -> None:
 def up(
     port: Annotated[
         int | None,
-        typer.Option(
-            min=0, max=65535, help="Port of the API; 0 picks one. [default: $PAIRSIEVE_PORT, else 8765]"
-        ),
+        typer.Option(min=0, max=65535, help="Port of the API; 0 picks one. [default: $PAIRSIEVE_PORT, else 8765]"),
     ] = None,
     log_level: LogLevel = "info",
 ) -> None:
@@ -71,6 +69,9 @@ def worker(
     queues: Annotated[
         str, typer.Option(help="What to take, by comma: control (short), score, train.")
     ] = "control,score,train",
+    name: Annotated[
+        str | None, typer.Option(help="Its name to Celery, before @host. [default: a random one]", show_default=False)
+    ] = None,
     log_level: LogLevel = "info",
 ) -> None:
     """Take work until told to stop. Start as many as there are devices; they share it.
@@ -79,16 +80,19 @@ def worker(
     finishes the slice in hand, SIGQUIT gives it back.
     """
     from ranking.errors import UnknownNameError
+    from ranking.names import check_name
     from ranking.settings import load_settings
     from service.up import worker_command
     from workers.celery_app import QUEUES
 
     check_work(load_settings())
     names = split_names(queues)
-    for name in names:
-        if name not in QUEUES:
-            raise UnknownNameError.among("queue", name, QUEUES)
-    become(worker_command(check_level(log_level), names))
+    for queue in names:
+        if queue not in QUEUES:
+            raise UnknownNameError.among("queue", queue, QUEUES)
+    if name is not None:
+        check_name("worker", name)
+    become(worker_command(check_level(log_level), names, name=name))
 
 
 def beat(log_level: LogLevel = "info") -> None:
@@ -119,9 +123,7 @@ def schedule_add(
     ] = None,
     set: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", help="key=value laid over the training config; trains too.", show_default=False
-        ),
+        typer.Option("--set", help="key=value laid over the training config; trains too.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -143,9 +145,7 @@ def schedule_add(
         raise UsageError(f"source {source} does not exist", hint="check the path")
     rules = load_recipe(recipe) if recipe is not None else None
     if rules is not None and rules.dataset != dataset:
-        raise UsageError(
-            f"the recipe is for dataset {rules.dataset}, not {dataset}", hint="correct one of them"
-        )
+        raise UsageError(f"the recipe is for dataset {rules.dataset}, not {dataset}", hint="correct one of them")
     config: dict[str, Any] | None = None
     if train is not None or set:
         from training.config import load_config

@@ -146,5 +146,6 @@ def test_up_says_in_one_line_that_its_port_is_taken(tmp_path: Path) -> None:
         )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
-        f"error: port {port} on 127.0.0.1 is in use; stop what listens there, or choose another with --port"
+        f"error: port {port} of 127.0.0.1 cannot be had (Address already in use); "
+        "end what uses it, or choose another with --port"
     ]
