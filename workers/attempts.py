@@ -1,5 +1,5 @@
-"""Who works on a slice now, and which tries count. Attempts are records of the store; signs of life are
-hints."""
+"""Who works on a slice or a run now, and which tries count. Attempts are records of the store; signs of life
+are hints."""
 
 import time
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from typing import Literal
 from ranking.errors import PairsieveError, StoreError
 from ranking.names import canonical_json, parse_json
 from ranking.plan import Attempt, Plan, attempts, record_attempt
+from ranking.runs import run_attempts, run_state
 from ranking.store.blobs import Store
 from workers.identity import is_gone, worker_name
 
@@ -112,6 +113,30 @@ def last_sign(store: Store, plan: Plan, unit: str) -> Sign | None:
         return Sign(**parse_json(data, where=_sign_key(plan, unit)))
     except (StoreError, TypeError):
         return None  # a hint: as good as lost
+
+
+def run_in_hand(store: Store, run_id: str, *, lease_seconds: float) -> str | None:
+    """The worker that trains a run now, as far as one can tell: it beat within the lease, and is not known to
+    be gone."""
+    tried = run_attempts(store, run_id)
+    if not tried or is_gone(tried[-1].worker):
+        return None
+    running = run_state(store, run_id, lease_seconds=lease_seconds) == "running"
+    return tried[-1].worker if running else None
+
+
+def release_run(store: Store, run_id: str) -> None:
+    """Say that this process was told to stop while it trained a run: the try does not count against the
+    run."""
+    mine = [attempt.attempt for attempt in run_attempts(store, run_id) if attempt.worker == worker_name()]
+    if mine:
+        store.put_hint(f"hints/released/runs/{run_id}/{mine[-1]}", b"")
+
+
+def counted_run_attempts(store: Store, run_id: str) -> int:
+    """How many tries count against a run."""
+    released = {key.rpartition("/")[2] for key in store.list(f"hints/released/runs/{run_id}")}
+    return sum(attempt.attempt not in released for attempt in run_attempts(store, run_id))
 
 
 def bury_reason(counted: int, error: str) -> str:

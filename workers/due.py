@@ -11,11 +11,10 @@ from datetime import datetime
 from ranking.errors import StoreError
 from ranking.names import canonical_json, parse_json
 from ranking.plan import Plan, open_slices
-from ranking.runs import open_runs, run_attempts, run_state
+from ranking.runs import open_runs, run_attempts
 from ranking.settings import Settings
 from ranking.store.blobs import Store
-from workers.attempts import bury_reason, standing
-from workers.identity import is_gone
+from workers.attempts import bury_reason, counted_run_attempts, run_in_hand, standing
 
 RUNS = "runs"
 _RETRY_AFTER = 60.0  # seconds between tries of a slice that failed; at most the lease
@@ -63,11 +62,7 @@ def due_slices(store: Store, plan: Plan, settings: Settings, *, queue_empty: boo
 
 
 def due_runs(store: Store, settings: Settings, *, queue_empty: bool) -> Due:
-    """The runs to publish now, by the same rule; a run is alive while it beats.
-
-    A try that a trainer released (it was told to stop) under hints/released/runs/<run>/<attempt> does not
-    count.
-    """
+    """The runs to publish now, by the same rule; a run is in hand while it beats."""
     published = publish_times(store, RUNS)
     now, lease = time.time(), settings.lease_seconds
     todo: list[str] = []
@@ -77,11 +72,9 @@ def due_runs(store: Store, settings: Settings, *, queue_empty: bool) -> Due:
         tried = run_attempts(store, run.run_id)
         sent = published.get(run.run_id, 0.0)
         if tried:
-            alive = run_state(store, run.run_id, lease_seconds=lease) == "running"
-            if alive and not is_gone(tried[-1].worker):
+            if run_in_hand(store, run.run_id, lease_seconds=lease) is not None:
                 continue
-            released = {key.rpartition("/")[2] for key in store.list(f"hints/released/runs/{run.run_id}")}
-            counted = sum(attempt.attempt not in released for attempt in tried)
+            counted = counted_run_attempts(store, run.run_id)
             if counted >= settings.max_attempts:
                 give_up[run.run_id] = bury_reason(counted, "")
                 continue
