@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from ranking.subsets.recipe import Recipe
 
 RecipeFile = Annotated[
-    Path | None, typer.Option("--recipe", help="A recipe as YAML or JSON; options below override it.", show_default=False)
+    Path | None,
+    typer.Option("--recipe", help="A recipe as YAML or JSON; options below override it.", show_default=False),
 ]
 Dataset = Annotated[str | None, typer.Option(help="Dataset to rank.", show_default=False)]
-Metric = Annotated[str | None, typer.Option(help="qsd, margin, winner-score or random; default qsd.", show_default=False)]
+Metric = Annotated[
+    str | None, typer.Option(help="qsd, margin, winner-score or random; default qsd.", show_default=False)
+]
 Scorer = Annotated[str | None, typer.Option(help="Scorer that the metric reads.", show_default=False)]
 Normalize = Annotated[
     str | None, typer.Option(help="raw, minmax, prompt-z or sigmoid; the metric's own default.", show_default=False)
@@ -25,12 +28,12 @@ Normalize = Annotated[
 Top = Annotated[
     str | None, typer.Option(help="How much: 5.33% of the eligible pairs, or a count such as 500.", show_default=False)
 ]
-Labels = Annotated[
-    str | None, typer.Option(help='"human", or "relabel:SCORER" for AI feedback.', show_default=False)
-]
+Labels = Annotated[str | None, typer.Option(help='"human", or "relabel:SCORER" for AI feedback.', show_default=False)]
 PerPrompt = Annotated[int | None, typer.Option(min=1, help="At most so many pairs of one prompt.", show_default=False)]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the metric random.", show_default=False)]
-SnapshotNumber = Annotated[int | None, typer.Option("--snapshot", help="Number; the latest if not given.", show_default=False)]
+SnapshotNumber = Annotated[
+    int | None, typer.Option("--snapshot", help="Number; the latest if not given.", show_default=False)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -186,9 +189,7 @@ def parse_top(text: str) -> dict[str, float | int]:
     try:
         return {"percent": float(text[:-1])} if text.endswith("%") else {"count": int(text)}
     except ValueError as error:
-        raise UsageError(
-            f"--top {text!r} is neither a percentage nor a count", hint="write 5.33% or 500"
-        ) from error
+        raise UsageError(f"--top {text!r} is neither a percentage nor a count", hint="write 5.33% or 500") from error
 
 
 def _print_subset(subset: Subset, *, json: bool) -> None:
@@ -209,9 +210,7 @@ def _print_subset(subset: Subset, *, json: bool) -> None:
     )
     out.print()
     rows = [
-        [name.replace("_", " "), before[name], after[name]]
-        for name in before
-        if isinstance(before[name], int | float)
+        [name.replace("_", " "), before[name], after[name]] for name in before if isinstance(before[name], int | float)
     ]
     rows += [
         [f"{name}: {scorer}", values, after[name].get(scorer)]

@@ -129,6 +129,4 @@ def _watch(store: Store, plan: Plan, *, quiet: bool) -> None:
             time.sleep(_POLL_SECONDS)
     dead = dead_slices(store, plan)
     if dead:
-        raise PairsieveError(
-            f"{len(dead)} slices were given up, the first: {dead[0].reason}", code="slices-dead"
-        )
+        raise PairsieveError(f"{len(dead)} slices were given up, the first: {dead[0].reason}", code="slices-dead")
