@@ -77,15 +77,17 @@ def evaluate(
     run_id: str,
     settings: EvaluationConfig | None = None,
     *,
+    output: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Evaluation:
     """Compare a finished run with its base; a comparison that was made before is read, not made again.
 
+    `output` is the store folder of a trained model whose run is not marked as done yet; else the run's own.
     Raises NotFoundError for a run that is not done, UsageError for prompts that cannot be read or judged.
     """
     plan = get_run(store, run_id)
-    if run_state(store, run_id) != "done":
+    if output is None and run_state(store, run_id) != "done":
         raise NotFoundError(f"run {run_id} is not done", hint="train it first")
     config = parse_config(plan.config, where=f"run {run_id}")
     settings = settings or config.evaluation or EvaluationConfig()
@@ -103,7 +105,7 @@ def evaluate(
 
     chosen = pick_device(device)
     model = load_model(config.model, device=chosen)
-    output = run_result(store, run_id)["output"]
+    output = output or run_result(store, run_id)["output"]
     tell = progress or silent
     base = draw(store, model, None, prompts, settings, on_images=lambda d, t: tell("base", d, t))
     run = draw(store, model, output, prompts, settings, on_images=lambda d, t: tell("run", d, t))

@@ -7,30 +7,66 @@ import logging
 from celery import shared_task
 
 from ranking.errors import PairsieveError
-from ranking.runs import bury_run
+from ranking.runs import beat_run, bury_run, get_run, run_state
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
+from workers.attempts import is_environment, release_run, run_in_hand
 from workers.identity import worker_name
 
 log = logging.getLogger(__name__)
 
 
-@shared_task(name="training.train")
+@shared_task(name="training.train")  # type: ignore[untyped-decorator]
 def train_run(run_id: str) -> None:
-    """Train the planned run and evaluate it where its config says so. A repeated message does nothing twice."""
+    """Train the planned run, evaluate it where its config says so, and mark it as done.
+
+    A message that comes twice, or for a run that somebody has in hand, does nothing. What fails for reasons of this
+    machine is left for another try; what would fail again anywhere gives the run up and says why.
+    """
+    settings = load_settings()
+    store = Store.open(settings.store)
+    try:
+        plan = get_run(store, run_id)
+    except PairsieveError as error:
+        log.warning("Ignored: %s", error)
+        return
+    if run_state(store, run_id) in ("done", "dead"):
+        return
+    busy = run_in_hand(store, run_id, lease_seconds=settings.lease_seconds)
+    if busy is not None:
+        log.info("Run %s is in hand: %s", run_id, busy)
+        return
+    try:
+        _train(store, run_id, plan.config)
+    except PairsieveError as error:
+        if is_environment(error):
+            release_run(store, run_id)
+            log.warning("Run %s waits for another try: %s", run_id, error)
+            return
+        log.error("Run %s is given up: %s", run_id, error)
+        bury_run(store, run_id, reason=str(error))
+    except (KeyboardInterrupt, SystemExit):
+        release_run(store, run_id)
+        raise
+
+
+def _train(store: Store, run_id: str, values: dict[str, object]) -> None:
+    from training.config import parse_config
     from training.evaluate import evaluate
     from training.trainer import train
 
-    store = Store.open(load_settings().store)
-    try:
-        result = train(store, run_id, worker=worker_name())
-        log.info("run %s is done: %d steps on %d pairs", run_id, result.steps, result.pairs)
-        from ranking.runs import get_run
-        from training.config import parse_config
+    config = parse_config(values, where=f"run {run_id}")
 
-        if parse_config(get_run(store, run_id).config).evaluation is not None:
-            evaluate(store, run_id)
-    except PairsieveError as error:
-        # A wrong config or a diverged loss stays wrong: give the run up and say why, instead of trying again.
-        log.error("run %s failed: %s", run_id, error)
-        bury_run(store, run_id, reason=str(error))
+    def compare(output: str) -> None:
+        beat_run(store, run_id)
+        if config.evaluation is not None:
+            evaluate(
+                store,
+                run_id,
+                output=output,
+                device=config.device,
+                progress=lambda *_: beat_run(store, run_id),
+            )
+
+    result = train(store, run_id, worker=worker_name(), before_done=compare)
+    log.info("Run %s is done: %d steps on %d pairs", run_id, result.steps, result.pairs)

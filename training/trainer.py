@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from training.data import Pairs, batches, load_pairs
 from training.losses import denoising_error, diffusion_dpo
 from training.models.sd import StableDiffusion, load_model
 from training.progress import Progress, silent
+from workers.identity import worker_name
 from workers.scorers.registry import pick_device
 
 _HEARTBEAT_SECONDS = 5.0
@@ -65,9 +66,18 @@ class RunResult:
     model_fingerprint: str
 
 
-def train(store: Store, run_id: str, *, worker: str = "local", progress: Progress | None = None) -> RunResult:
+def train(
+    store: Store,
+    run_id: str,
+    *,
+    worker: str = "",
+    progress: Progress | None = None,
+    before_done: Callable[[str], object] | None = None,
+) -> RunResult:
     """Train the planned run and return its result; a run that is done already is not trained again.
 
+    `before_done` gets the store folder of the trained model and runs before the run counts as done, so that a run
+    with an evaluation in its config is never done without one. `worker` names this process in the attempt's record.
     Raises PairsieveError where the model, the subset or its images cannot be used, or the loss stops being finite.
     """
     plan = get_run(store, run_id)
@@ -75,7 +85,7 @@ def train(store: Store, run_id: str, *, worker: str = "local", progress: Progres
         return RunResult(**run_result(store, run_id))
     config = parse_config(plan.config, where=f"run {run_id}")
     subset = get_subset(store, plan.subset)
-    attempt = record_run_attempt(store, run_id, worker=worker)
+    attempt = record_run_attempt(store, run_id, worker=worker or worker_name())
     tell = progress or silent
     started = time.monotonic()
 
@@ -106,6 +116,9 @@ def train(store: Store, run_id: str, *, worker: str = "local", progress: Progres
         _place(store, folder, output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    seconds = round(time.monotonic() - started, 2)
+    if before_done is not None:
+        before_done(output)
     result = RunResult(
         output=output,
         pairs=len(pairs),
@@ -114,7 +127,7 @@ def train(store: Store, run_id: str, *, worker: str = "local", progress: Progres
         first_loss=steps[0].loss,
         last_loss=steps[-1].loss,
         last_implicit_accuracy=steps[-1].implicit_accuracy,
-        seconds=round(time.monotonic() - started, 2),
+        seconds=seconds,
         device=device,
         model_fingerprint=model.fingerprint,
     )

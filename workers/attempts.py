@@ -74,7 +74,7 @@ def attempt_on(store: Store, plan: Plan, unit: str, *, lease_seconds: float) -> 
     try:
         yield hand
     except Exception as error:
-        if _is_environment(error):
+        if is_environment(error):
             _release(store, plan, unit, attempt)
         hand.say("failed", one_line(error))
         raise
@@ -150,7 +150,8 @@ def one_line(error: BaseException) -> str:
     return text if isinstance(error, PairsieveError) else f"{type(error).__name__}: {text}"
 
 
-def _is_environment(error: Exception) -> bool:
+def is_environment(error: Exception) -> bool:
+    """Whether an error says something about this machine now, not about the work."""
     return isinstance(error, OSError) or (isinstance(error, PairsieveError) and error.code in _ENVIRONMENT)
 
 

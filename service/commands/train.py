@@ -42,11 +42,16 @@ def train(
     from training.evaluate import evaluate as run_evaluation
     from training.trainer import train as run_training
 
+    wants_evaluation = wanted.evaluation is not None and not skip_evaluation
     with stage_bars(quiet=json) as stage:
-        result = run_training(store, run.run_id, progress=stage)
-        evaluation = None
-        if wanted.evaluation is not None and not skip_evaluation:
-            evaluation = run_evaluation(store, run.run_id, device=wanted.device, progress=stage)
+
+        def compare(output: str | None) -> Evaluation | None:
+            if not wants_evaluation:
+                return None
+            return run_evaluation(store, run.run_id, output=output, device=wanted.device, progress=stage)
+
+        result = run_training(store, run.run_id, progress=stage, before_done=compare)
+        evaluation = compare(None)
     if json:
         print_json({"run": run.run_id, "result": asdict(result), "evaluation": evaluation})
         return
