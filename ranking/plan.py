@@ -93,7 +93,7 @@ def create_plan(store: Store, dataset: str, scorer_ids: Iterable[str]) -> Plan:
     already."""
     ids = sorted({check_scorer_id(scorer_id) for scorer_id in scorer_ids})
     if not ids:
-        raise UsageError("a scoring job needs at least one scorer", hint="name some, see `scorers`")
+        raise UsageError("a scoring job needs at least one scorer", hint="name some; `pairsieve scorers` lists them")
     found = get_dataset(store, dataset)
     job_id = sha256_hex(canonical_json([dataset, found.revision_sha, ids]))[:16]
     plan = Plan(job_id, dataset, found.revision, found.revision_sha, tuple(ids), found.slices, utc_now())
@@ -105,7 +105,7 @@ def get_plan(store: Store, job_id: str) -> Plan:
     """The plan with this id; NotFoundError if there is none."""
     key = _key(check_id("job", job_id))
     if not store.exists(key):
-        raise NotFoundError(f"there is no job {job_id}", hint="see `jobs`")
+        raise NotFoundError(f"there is no job {job_id}", hint="`pairsieve jobs` lists them")
     record: dict[str, Any] = parse_json(store.get(key), where=key)
     slices = tuple(Slice(**piece) for piece in record["slices"])
     return Plan(**record | {"scorer_ids": tuple(record["scorer_ids"]), "slices": slices})

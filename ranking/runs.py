@@ -53,7 +53,7 @@ def get_run(store: Store, run_id: str) -> RunPlan:
     """The run with this id; NotFoundError if there is none."""
     key = run_key(run_id, "plan")
     if not store.exists(key):
-        raise NotFoundError(f"there is no run {run_id}", hint="see `runs`")
+        raise NotFoundError(f"there is no run {run_id}", hint="`pairsieve runs` lists them")
     return RunPlan(**parse_json(store.get(key), where=key))
 
 

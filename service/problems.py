@@ -93,7 +93,7 @@ def from_error(error: PairsieveError) -> ApiProblem:
         return ApiProblem("invalid-parameter", str(error))
     if error.code in ("source-gone", "source-changed"):
         return ApiProblem("source-gone", "The file that this was ingested from is gone or has changed; put it back.")
-    return ApiProblem("store-unavailable", "The store cannot give this; run `pairsieve store audit` on the server.")
+    return ApiProblem("store-unavailable", "The store cannot give this; run `pairsieve snapshot verify` on the server.")
 
 
 def problem_document(problem: ApiProblem, *, path: str, trace_id: str) -> dict[str, Any]:

@@ -222,3 +222,10 @@ def test_help_names_every_command() -> None:
         "schedule",
     ]:
         assert command in done.out
+
+
+def test_jobs_and_runs_are_listed(scored: Store) -> None:
+    (job,) = pairsieve("jobs", "--json").json()
+    assert (job["done"], job["given up"]) == ("1 of 1", 0)
+    assert job["job"] in pairsieve("jobs").out
+    assert pairsieve("runs", "--json").json() == []
