@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from ranking.settings import Settings, load_settings
 from ranking.store.blobs import Store
 from service import openapi, problems
-from service.api import datasets, health, images, jobs, pairs, runs, scorers, snapshots, subsets
+from service.api import datasets, health, images, jobs, pairs, runs, samples, scorers, snapshots, subsets
 from service.cursors import cursor_key
 from service.dashboard import pages
 from service.dependencies import Parts
@@ -48,7 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     problems.install(app)
-    for module in (datasets, pairs, scorers, snapshots, subsets, images, jobs, runs, health):
+    for module in (datasets, pairs, scorers, snapshots, subsets, images, jobs, runs, samples, health):
         app.include_router(module.router)
     pages.install(app)
     hosts = LOOPBACK_NAMES | {settings.host.strip("[]").lower()}

@@ -57,9 +57,7 @@ class Pictures:
     def original(self, dataset: Dataset, uid: str) -> Picture:
         """The stored bytes; ApiProblem image-missing or image-corrupt."""
         with self._turns:
-            data = self._bytes(dataset, uid)
-            _decoded(data)
-        return Picture(data, _media_type(data), sha256_hex(data))
+            return checked_picture(self._bytes(dataset, uid))
 
     def thumbnail(self, dataset: Dataset, uid: str, size: int) -> Picture:
         """A WebP that fits into size × size, never enlarged; made once and then read from the store."""
@@ -90,8 +88,7 @@ class Pictures:
         known = (dataset.revision_sha, uid)
         if known not in self._small:
             try:
-                image = _decoded(self._bytes(dataset, uid))
-                self._small[known] = max(image.size) <= PIXELATED_UP_TO
+                self._small[known] = is_small(self._bytes(dataset, uid))
             except (ApiProblem, PairsieveError):
                 return False
         return self._small[known]
@@ -127,6 +124,17 @@ class Pictures:
                 self._coming.pop(_key(dataset, uid, size), None)
                 if not coming.done():
                     coming.set_result(None)
+
+
+def is_small(data: bytes) -> bool:
+    """Whether a picture should be drawn with hard pixels; ApiProblem if it does not decode."""
+    return max(_decoded(data).size) <= PIXELATED_UP_TO
+
+
+def checked_picture(data: bytes) -> Picture:
+    """The bytes with the type they have, after they decoded; ApiProblem image-missing or image-corrupt."""
+    _decoded(data)
+    return Picture(data, _media_type(data), sha256_hex(data))
 
 
 def _key(dataset: Dataset, uid: str, size: int) -> str:

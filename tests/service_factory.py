@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from pickapic_factory import Row, rows, with_raw, write
+from pickapic_factory import Row, jpeg, rows, with_raw, write
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -104,16 +105,29 @@ def train_nothing(store: Store, subset: Subset, *, steps: int = 40, config: dict
         for step in range(steps)
     ]
     store.put_if_absent(f"{output}/metrics.jsonl", "\n".join(json.dumps(line) for line in lines).encode())
+    base, drawn = (put_samples(store, name) for name in ("base", "run"))
     judge = {"judge": "oracle", "rate": 0.71, "low": 0.64, "high": 0.78, "wins": 130, "losses": 50, "ties": 12}
     judges = [judge | {"mean_base": 1.404, "mean_run": 1.636}]
     judges.append(judges[0] | {"judge": "preference-toy", "rate": 0.55, "low": 0.47, "high": 0.63})
     evaluation = {"run_id": run.run_id, "settings": {"seed": 1}, "prompts": 24, "images": 192, "judges": judges}
+    evaluation |= {"base_samples": base, "run_samples": drawn, "created": "2026-01-01T00:00:00+00:00"}
     store.put_if_absent(
         f"runs/{run.run_id}/evaluation/{'0' * 16}.json",
-        json.dumps(evaluation | {"created": "2026-01-01T00:00:00+00:00"}).encode(),
+        json.dumps(evaluation).encode(),
     )
     finish_run(store, run.run_id, {"output": output, "pairs": subset.rows, "last_loss": 0.28, "seconds": 46.0})
     return run
+
+
+def put_samples(store: Store, name: str) -> str:
+    """Six drawings, two of each of three prompts; returns their key."""
+    prompts = [f"prompt {index // 2}" for index in range(6)]
+    images = [jpeg(f"{name} {index}") for index in range(6)]
+    key = f"samples/{hashlib.sha256(name.encode()).hexdigest()[:24]}.parquet"
+    unfinished = store.tmp() / f"samples-{name}"
+    pq.write_table(pa.table({"prompt": prompts, "seed": list(range(6)), "image": images}), unfinished)
+    store.put_file(key, unfinished)
+    return key
 
 
 HOSTILE_PROMPTS = (

@@ -249,6 +249,19 @@ class RunList(BaseModel):
     items: list[RunOut]
 
 
+class SampleOut(BaseModel):
+    """An image that a model drew."""
+
+    index: int
+    prompt: str
+    seed: int
+    url: str
+
+
+class SampleList(BaseModel):
+    items: list[SampleOut]
+
+
 class Check(BaseModel):
     ok: bool
     detail: str

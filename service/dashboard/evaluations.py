@@ -5,7 +5,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+from ranking.errors import PairsieveError
+from ranking.store.blobs import Store
+from service.api.samples import sample_url
+from service.problems import ApiProblem
+from service.samples import are_small, list_samples
+
+_SAMPLES: Final = ("base_samples", "run_samples")
+_SHOWN: Final = 8
 
 
 @dataclass(frozen=True)
@@ -24,21 +33,34 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """The same prompt from the same seed, drawn by the base model and by the run: addresses of both images."""
+
+    prompt: str
+    base: str
+    run: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """`judges` are the win rates that could be read, `rest` all other entries as (dotted key, value)."""
+    """`judges` are the win rates that could be read, `samples` a few drawings of the same prompt and seed by base and
+    run, `rest` all other entries as (dotted key, value)."""
 
     judges: list[Judge]
+    samples: list[Compared]
+    pixelated: bool
     rest: list[tuple[str, Any]]
 
 
-def read_evaluation(value: dict[str, Any]) -> Evaluation:
+def read_evaluation(store: Store, value: dict[str, Any]) -> Evaluation:
     """An evaluation of any shape: what does not read as win rates is listed as it is."""
     entries = value.get("judges")
     judges = [_judge(entry) for entry in entries] if isinstance(entries, list) else []
     known = [judge for judge in judges if judge is not None]
     complete = bool(known) and len(known) == len(judges)
     rest = {key: item for key, item in value.items() if not (complete and key == "judges")}
-    return Evaluation(known if complete else [], flat(rest))
+    samples, pixelated = _samples(store, value)
+    return Evaluation(known if complete else [], samples, pixelated, flat(rest))
 
 
 def flat(value: dict[str, Any], *, prefix: str = "") -> list[tuple[str, Any]]:
@@ -48,6 +70,22 @@ def flat(value: dict[str, Any], *, prefix: str = "") -> list[tuple[str, Any]]:
         name = f"{prefix}{key}"
         rows += flat(item, prefix=f"{name}.") if isinstance(item, dict) and item else [(name, item)]
     return rows
+
+
+def _samples(store: Store, value: dict[str, Any]) -> tuple[list[Compared], bool]:
+    """One drawing for each of the first prompts, and whether they are small; none where they are not there."""
+    ids = [str(value.get(name, "")).removeprefix("samples/").removesuffix(".parquet") for name in _SAMPLES]
+    try:
+        base, run = (list_samples(store, samples_id) for samples_id in ids)
+        pixelated = are_small(store, ids[0])
+    except (PairsieveError, ApiProblem):
+        return [], False
+    shown: dict[str, Compared] = {}
+    for one, other in zip(base, run, strict=False):
+        if (one.prompt, one.seed) == (other.prompt, other.seed) and len(shown) < _SHOWN:
+            urls = (sample_url(samples_id, one.index) for samples_id in ids)
+            shown.setdefault(one.prompt, Compared(one.prompt, *urls))
+    return list(shown.values()), pixelated
 
 
 def _judge(entry: Any) -> Judge | None:

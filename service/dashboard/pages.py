@@ -97,7 +97,7 @@ def run(request: Request, run_id: str, parts: PartsDep) -> HTMLResponse:
         curves=_curves(facts),
         config=flat(facts.plan.config),
         result=flat(facts.result or {}),
-        evaluations=[read_evaluation(each) for each in facts.evaluations],
+        evaluations=[read_evaluation(parts.store, each) for each in facts.evaluations],
     )
 
 

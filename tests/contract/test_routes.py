@@ -40,6 +40,9 @@ def addresses(site: Site) -> dict[str, str]:
         "/v1/jobs/{job_id}": f"/v1/jobs/{site.plan.job_id}",
         "/v1/runs/{run_id}": f"/v1/runs/{site.run.run_id}",
     }
+    samples = site.client.get(f"/v1/runs/{site.run.run_id}").json()["evaluations"][0]["base_samples"]
+    values["/v1/samples/{samples_id}"] = f"/v1/{samples.removesuffix('.parquet')}"
+    values["/v1/samples/{samples_id}/{index}"] = f"/v1/{samples.removesuffix('.parquet')}/0"
     paths = openapi.document(app_of(site))["paths"]
     assert set(values) <= set(paths)
     return {path: values.get(path, path) for path in paths}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from service_factory import Site
 
+from ranking.store.blobs import Store
 from service.browse import Listing, parse_listing
 from service.dashboard.charts import curve, wings
 from service.dashboard.evaluations import read_evaluation
@@ -127,9 +129,9 @@ def test_a_curve_spans_its_box() -> None:
     assert with_nan.points == "0.0,0.0 100.0,50.0"
 
 
-def test_an_evaluation_of_another_shape_is_listed_as_it_is() -> None:
+def test_an_evaluation_of_another_shape_is_listed_as_it_is(tmp_path: Path) -> None:
     for odd in ({"judges": "none"}, {"judges": [1]}, {"judges": [{"rate": 2, "low": 0, "high": 1}]}, {"judges": []}):
-        shown = read_evaluation({"score": 1, **odd})
+        shown = read_evaluation(Store.open(tmp_path), {"score": 1, **odd})
         assert shown.judges == []
         assert shown.rest == [("score", 1), ("judges", odd["judges"])]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pickapic_factory import jpeg
 from service_factory import (
     Site,
     create_snapshot,
@@ -88,6 +89,18 @@ def test_a_run_shows_what_it_measured(site: Site) -> None:
     assert shown["result"]["pairs"] == 10
     assert [run["id"] for run in site.client.get("/v1/runs").json()["items"]] == [site.run.run_id]
     assert site.client.get(f"/v1/runs/{'0' * 16}").status_code == 404
+
+
+def test_samples_come_with_prompt_seed_and_image(site: Site) -> None:
+    evaluation = site.client.get(f"/v1/runs/{site.run.run_id}").json()["evaluations"][0]
+    ids = [evaluation[name].split("/")[1].removesuffix(".parquet") for name in ("base_samples", "run_samples")]
+    base, run = (site.client.get(f"/v1/samples/{each}").json()["items"] for each in ids)
+    assert [(each["prompt"], each["seed"]) for each in base] == [(each["prompt"], each["seed"]) for each in run]
+    image = site.client.get(run[4]["url"])
+    assert (image.headers["content-type"], image.content) == ("image/jpeg", jpeg("run 4"))
+    assert "immutable" in image.headers["cache-control"]
+    for suffix, status in ((f"{ids[0]}/6", 404), (f"{ids[0]}/-1", 422), ("0" * 24, 404), ("..%2fplans", 422)):
+        assert site.client.get(f"/v1/samples/{suffix}").status_code == status
 
 
 def test_metrics_that_are_damaged_or_not_finite_cost_their_row_only(tmp_path: Path) -> None:
