@@ -14,7 +14,7 @@ _LOOK_EVERY = 0.5  # seconds
 
 def programs(host: str, port: int, log_level: str) -> list[Program]:
     """API, worker and clock, as `up` starts them."""
-    # Remapped, so that SIGTERM gives the slice in hand back after a moment instead of waiting for its end.
+    # Remapped, so that SIGTERM gives the slice in hand back instead of waiting for its end.
     told_to_stop = {"REMAP_SIGTERM": "SIGQUIT"}
     return [
         Program("api", api_command(host, port)),

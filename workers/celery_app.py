@@ -120,7 +120,6 @@ def _common() -> dict[str, Any]:
         "worker_pool_start_method": "spawn",  # CUDA does not survive a fork
         "worker_proc_alive_timeout": 180,  # a spawned child imports torch before it answers
         "worker_send_task_events": False,
-        "worker_soft_shutdown_timeout": 5,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_log_format": "%(asctime)s %(levelname)s %(message)s",
         "worker_task_log_format": "%(asctime)s %(levelname)s %(task_name)s %(message)s",

@@ -27,6 +27,7 @@ from workers.messages import flaw_of
 logger = get_logger(__name__)
 
 _QUEUE = re.compile(r"[A-Za-z0-9@_-][A-Za-z0-9@._-]{0,127}")
+_LONGEST_WAIT = 0.5  # seconds
 _RECOVER_EVERY = 5.0  # seconds between looks for messages in the hands of the dead
 _LOCK_AGE = 1.0  # a lock younger than this may be in the making: created, not yet held
 _ROOM_AGE = 60.0  # the same for a room without a lock
@@ -187,6 +188,10 @@ class Transport(virtual.Transport):
     implements = virtual.Transport.implements.extend(
         asynchronous=False, exchange_type=frozenset(["direct"]), heartbeats=False
     )
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]
+        """Wait for a message, but not for long: Celery looks whether it was told to stop only in between."""
+        super().drain_events(connection, timeout=min(timeout or _LONGEST_WAIT, _LONGEST_WAIT))
 
     def driver_version(self) -> str:
         """No driver, no version."""
