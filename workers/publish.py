@@ -12,11 +12,12 @@ from kombu.exceptions import ChannelError, OperationalError
 from ranking.plan import Plan
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
-from workers.celery_app import ADVANCE, RECONCILE, SCORE, SCORE_SLICE, TRAIN, TRAIN_RUN, make_app
+from workers.celery_app import ADVANCE, CONTROL, RECONCILE, SCORE, SCORE_SLICE, TRAIN, TRAIN_RUN, make_app
 from workers.due import RUNS, due_runs, due_slices, note_published
 
 logger = get_logger(__name__)
 
+_ENOUGH = 4  # control messages; each of them finds all there is to do
 _AWAY = (OperationalError, ChannelError, OSError)
 
 
@@ -36,12 +37,12 @@ class Publisher:
         return self._send(TRAIN_RUN, RUNS, [(run_id, (run_id,)) for run_id in run_ids])
 
     def advance(self) -> bool:
-        """Ask a worker to advance the schedules."""
-        return self._send(ADVANCE, None, [("", ())]) == 1
+        """Ask a worker to advance the schedules, unless enough such messages wait already."""
+        return self._ask(ADVANCE)
 
     def reconcile(self) -> bool:
-        """Ask a worker to look for open work."""
-        return self._send(RECONCILE, None, [("", ())]) == 1
+        """Ask a worker to look for open work, unless enough such messages wait already."""
+        return self._ask(RECONCILE)
 
     def depth(self, queue: str) -> int | None:
         """How many messages wait in a queue, or None when the broker does not say."""
@@ -51,6 +52,10 @@ class Publisher:
                 return int(connection.default_channel.queue_declare(queue).message_count)
         except _AWAY:
             return None
+
+    def _ask(self, task: str) -> bool:
+        # While the only worker trains for hours, the clock would fill the queue with the same request.
+        return (self.depth(CONTROL) or 0) < _ENOUGH and self._send(task, None, [("", ())]) == 1
 
     def _send(self, task: str, group: str | None, messages: list[tuple[str, tuple[Any, ...]]]) -> int:
         sent: list[str] = []

@@ -49,10 +49,12 @@ def up(
     """
     from ranking.settings import load_settings
     from service.console import say
+    from service.security import check_bind
     from service.supervisor import Supervisor
     from service.up import Announcer, free_port, programs
 
     settings = load_settings()
+    check_bind(settings.host)
     check_work(settings)
     port = free_port(settings.host, settings.port if port is None else port)
     announcer = Announcer(settings.host, port, lambda url: say(f"Pairsieve is at {url} (Ctrl-C ends it)"))

@@ -49,6 +49,17 @@ def test_it_asks_for_the_reconciler_at_once_and_then_every_so_often(app: Celery)
     assert sent(app) == []
 
 
+def test_it_does_not_fill_the_queue_while_nobody_listens(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAIRSIEVE_RECONCILE_SECONDS", "0.001")
+    beat = StoreScheduler(app)
+    for _ in range(10):
+        time.sleep(0.002)
+        beat.tick()
+    assert len(sent(app)) == 4
+    beat.tick()
+    assert len(sent(app)) == 1
+
+
 def test_a_due_schedule_is_recorded_in_the_store_and_announced_once(app: Celery, store: Store) -> None:
     add(store)
     beats = [StoreScheduler(app), StoreScheduler(app)]
