@@ -24,12 +24,13 @@ class Bin:
 
 @dataclass(frozen=True)
 class Histogram:
-    """`total` counts every pair of the dataset, `selected` those that pass the listing's filters; `nulls`
-    have no value."""
+    """`total` counts every pair of the dataset, `selected` those that pass the listing's filters; `nulls` have no
+    value. `counts` says that the field is a whole number and has a bin for each."""
 
     field: str
     bins: list[Bin]
     nulls: int
+    counts: bool = False
 
 
 def histogram(listing: Listing, field: str, *, most_bins: int = 36) -> Histogram:
@@ -64,7 +65,7 @@ def histogram(listing: Listing, field: str, *, most_bins: int = 36) -> Histogram
     # An open bin that holds nothing is only noise at the rim.
     first = 0 if bins[0].total else 1
     last = len(bins) if bins[-1].total else len(bins) - 1
-    return Histogram(field, bins[first:last], ends["nulls"])
+    return Histogram(field, bins[first:last], ends["nulls"], counts=ends["whole"] and edges[1] - edges[0] == 1)
 
 
 def _edges(low: float, high: float, *, most: int, whole: bool) -> list[float]:

@@ -107,6 +107,7 @@ def pairs(request: Request, parts: PartsDep, view: ViewDep) -> Response:
         previous=previous,
         chart=_chart(listing, state),
         chips=state.chips(),
+        views=state.shortcuts(view.scorers),
         clear=state.with_filters(()).url(),
         blind_url=replace(state, blind=not state.blind).url(),
         chartable=numeric_fields(view.columns.values()),

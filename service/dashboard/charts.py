@@ -96,6 +96,8 @@ def bars(
             ends = f"below {text(each.high)}"
         elif each.high is None:
             ends = f"{text(each.low)} and above"
+        elif histogram.counts:
+            ends = text(each.low)
         placed.append(
             Bar(
                 x=round(index * step + step * 0.06, 2),
@@ -109,7 +111,11 @@ def bars(
             )
         )
     edges = [each.low for each in bins[1:]]
-    ticks = _ticks(edges, step)
+    if histogram.counts and len(bins) <= 16:  # a number stands under its own bar, not between two
+        middles = [(index + 0.5) * step for index in range(len(bins))]
+        ticks = [Tick(round(at, 2), text(each.low)) for at, each in zip(middles, bins, strict=True)]
+    else:
+        ticks = _ticks(edges, step)
     zero = next((round((index + 1) * step, 2) for index, edge in enumerate(edges) if edge == 0), None)
     return Bars(width, height, placed, ticks, zero)
 

@@ -35,6 +35,15 @@ class Chip:
 
 
 @dataclass(frozen=True)
+class Shortcut:
+    """A listing worth a click, and whether it is the one shown."""
+
+    label: str
+    href: str
+    current: bool
+
+
+@dataclass(frozen=True)
 class State:
     """What the pair browser shows."""
 
@@ -71,6 +80,20 @@ class State:
         kept = [(name, value) for name, value in self.filters if name not in (f"{field}__gte", f"{field}__lt")]
         bounds = [(f"{field}__gte", low), (f"{field}__lt", high)]
         return self.with_filters([*kept, *((name, plain(value)) for name, value in bounds if value is not None)]).url()
+
+    def shortcuts(self, scorers: Sequence[str]) -> list[Shortcut]:
+        """All pairs, those whose label every scorer shares or none does, and ties."""
+        views: list[tuple[str, str | None, tuple[tuple[str, str], ...]]] = [("All pairs", None, ())]
+        if scorers:
+            gap, every = f"{scorers[0]}.gap", str(len(scorers))
+            views.append(("Every scorer agrees", f"-{gap}", (("agree_votes", every),)))
+            views.append(("No scorer agrees", gap, (("votes", every), ("agree_votes", "0"))))
+        views.append(("Ties", None, (("is_tie", "true"),)))
+        found = []
+        for label, sort, filters in views:
+            state = replace(self, sort=sort, filters=filters, hist=None, cursor=None)
+            found.append(Shortcut(label, state.url(), self.filters == filters))
+        return found
 
     def chips(self) -> list[Chip]:
         """Each filter with the address that lifts it."""

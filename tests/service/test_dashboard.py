@@ -47,7 +47,7 @@ def shown_pairs(page: Page) -> list[str]:
 
 def test_the_overview_shows_everything_the_store_holds(site: Site) -> None:
     page = open_page(site.client, "/")
-    for text in ("toy", "hostile", "fresh", "not in a snapshot yet", "best", site.run.run_id, "alpha", "beta"):
+    for text in ("toy", "hostile", "fresh", "not in a snapshot yet", "best", site.run.run_id[:8], "alpha", "beta"):
         assert text in page.text
     for bar in page.all("progress"):
         assert bar["value"] == bar["max"], "all jobs of this store are done"
@@ -156,12 +156,32 @@ def test_a_filter_that_does_not_fit_is_a_page_that_says_so(site: Site) -> None:
     assert {"href": "/pairs", "class": "button"} in page.all("a")
 
 
+def test_the_views_show_the_pairs_whose_label_all_scorers_share_or_none_does(site: Site) -> None:
+    page = open_page(site.client, "/pairs?dataset=toy")
+    labels = ("Every scorer agrees", "No scorer agrees", "Ties")
+    links = {found["href"] for found in page.all("a") if found["href"].startswith("/pairs?dataset=toy&")}
+    items = site.client.get("/v1/pairs?dataset=toy&limit=500").json()["items"]
+    verdicts = {pair["pair_id"]: {score["agrees"] for score in pair["scores"].values()} for pair in items}
+    expected = [
+        {pair_id for pair_id, verdict in verdicts.items() if verdict == {True}},
+        {pair_id for pair_id, verdict in verdicts.items() if verdict == {False}},
+        {pair["pair_id"] for pair in items if pair["is_tie"]},
+    ]
+    ends = ("&agree_votes=2", "&votes=2&agree_votes=0", "&is_tie=true")
+    for label, end, pairs in zip(labels, ends, expected, strict=True):
+        assert label in page.text
+        href = next(link for link in links if link.endswith(end))
+        shown = set(shown_pairs(open_page(site.client, href)))
+        assert shown <= pairs
+        assert len(shown) == min(20, len(pairs)) > 0
+
+
 def test_blind_hides_who_won_until_asked_and_mixes_the_sides(site: Site) -> None:
     html = site.client.get("/pairs?dataset=toy&blind=1").text
     page = Page(html)
     assert 'class="side chosen"' not in html
-    visible_part = re.sub(r"<details class=\"reveal\">.*?</details>", "", html, flags=re.S)
-    visible_part = re.sub(r"<details class=\"card controls\">.*?</details>", "", visible_part, flags=re.S)
+    cards = "".join(re.findall(r"<article.*?</article>", html, flags=re.DOTALL))
+    visible_part = re.sub(r"<details class=\"reveal\">.*?</details>", "", cards, flags=re.DOTALL)
     assert "preferred" not in visible_part
     assert "agree" not in visible_part
     assert "rater" not in visible_part

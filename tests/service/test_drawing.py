@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from service_factory import Site
 from ranking.store.blobs import Store
 from service.browse import Listing, parse_listing
 from service.dashboard.charts import curve, wings
+from service.dashboard.environment import STATIC
 from service.dashboard.evaluations import read_evaluation
 from service.dashboard.text import moment, number, visible
 from service.dashboard.urls import State, read_form, read_state
@@ -157,3 +159,43 @@ def test_a_url_holds_the_whole_state(state: State) -> None:
     pairs = parse_qsl(urlsplit(state.url()).query, keep_blank_values=True)
     assert read_state(pairs) == state
     assert read_form(pairs) is None
+
+
+def tokens(css: str) -> list[dict[str, str]]:
+    """The colours that each block of the style sheet defines."""
+    blocks = re.findall(r"\{([^{}]*--paper:[^{}]*)\}", css)
+    return [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block)) for block in blocks]
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2's contrast ratio of two sRGB colours, 1 to 21."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_computed_as_wcag_does() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)  # the standard's well-known near miss
+
+
+def test_both_themes_have_enough_contrast() -> None:
+    light, dark, chosen_dark = tokens((STATIC / "app.css").read_text())
+    assert dark == chosen_dark, "the toggle and the system's preference give the same theme"
+    for theme in (light, dark):
+        for ground in ("paper", "card", "sunk"):
+            for ink in ("ink", "soft", "accent"):
+                assert contrast(theme[ink], theme[ground]) >= 4.5, (ink, ground)
+        for ink, ground in (("good", "good-wash"), ("bad", "bad-wash"), ("accent", "accent-wash"), ("good", "card")):
+            assert contrast(theme[ink], theme[ground]) >= 4.5, (ink, ground)
+        assert contrast(theme["bad"], theme["card"]) >= 4.5
+        assert contrast(theme["accent-ink"], theme["accent"]) >= 4.5
+        # Lines and shapes that carry meaning.
+        for shape in ("edge", "bar", "good"):
+            assert contrast(theme[shape], theme["card"]) >= 3, shape
+        assert contrast(theme["bar"], theme["bar-faint"]) >= 1.5
