@@ -65,6 +65,7 @@ def train_denoiser(vae_path: Path, out: Path, *, steps: int = 4000, batch: int =
     """Train UNet and text encoder together, save a Stable-Diffusion pipeline folder, return sample quality."""
     torch.manual_seed(SEED)
     vae = AutoencoderKL.from_pretrained(vae_path, torch_dtype=torch.float32).eval()
+    vae.register_to_config(_name_or_path="vae")  # not the folder of whoever ran this
     tokenizer = build_tokenizer()
     unet, text_encoder = build_unet(), build_text_encoder(len(tokenizer))
     scenes, _, pool = drawn_by_all(random_scenes(all_scenes(), POOL, SEED), SEED)
