@@ -149,8 +149,9 @@ def install(app: FastAPI) -> None:
         if problem.status >= 500:
             log.error("%s %s %s: %s", trace_id(request), request.method, request.url.path, error, exc_info=error)
         page = getattr(request.app.state, "problem_page", None)
-        # A page needs the parts that may be what broke: a bug is answered without them.
-        if page is not None and problem.code != "internal" and wants_page(request):
+        # A page shows something of the store: not to another host, and not when the store may be what broke.
+        plain = problem.code in ("internal", "host-not-allowed")
+        if page is not None and not plain and wants_page(request):
             shown: Response = page(request, problem)
             return shown
         return problem_response(problem, path=request.url.path, trace_id=trace_id(request))

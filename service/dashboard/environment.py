@@ -37,6 +37,7 @@ def environment() -> Environment:
         percent=text.percent,
         moment=text.moment,
         short=text.short,
+        code=text.code,
         json=_json,
         words=text.words,
     )

@@ -8,7 +8,7 @@ import unicodedata
 from datetime import datetime
 from typing import Any, Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 MINUS: Final = "−"
 _SPACES: Final = frozenset("\t\n\r")
@@ -72,6 +72,14 @@ def short(value: str, length: int = 12) -> str:
 def words(count: int, one: str, many: str | None = None) -> str:
     """A count with its noun: 1 pair, 2 pairs."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def code(text: str) -> Markup:
+    """`text` with what stands between backticks as code; everything is escaped."""
+    parts = [escape(visible(part)) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
 
 
 def _hidden(char: str) -> bool:

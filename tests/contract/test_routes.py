@@ -135,7 +135,9 @@ def test_nothing_outside_the_static_folder_is_served(site: Site, path: str) -> N
 
 
 def test_another_host_is_refused_in_the_same_shape(site: Site) -> None:
-    check_problem(site.client.get("/v1/pairs", headers={"host": "evil.example"}), 421, "host-not-allowed")
+    for accept in ("*/*", "text/html"):
+        answer = site.client.get("/pairs", headers={"host": "evil.example", "accept": accept})
+        check_problem(answer, 421, "host-not-allowed")
 
 
 def test_a_bug_of_ours_is_a_problem_without_its_details(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from service.browse import Listing, parse_listing
 from service.dashboard.charts import curve, wings
 from service.dashboard.environment import STATIC
 from service.dashboard.evaluations import read_evaluation
-from service.dashboard.text import moment, number, visible
+from service.dashboard.text import code, moment, number, visible
 from service.dashboard.urls import State, read_form, read_state
 from service.histograms import _edges, histogram
 
@@ -58,6 +58,10 @@ def test_visible_text_holds_no_hidden_character_and_loses_nothing(text: str) -> 
 def test_hidden_characters_are_spelled_out_and_joined_emoji_kept() -> None:
     assert visible("a\u202eb\x07\ufeff") == "a[U+202E]b[U+0007][U+FEFF]"
     assert visible("👩\u200d🚀 line\nline") == "👩\u200d🚀 line\nline"
+
+
+def test_code_is_marked_and_still_escaped() -> None:
+    assert code("a `<b>` & <i> `c") == "a <code>&lt;b&gt;</code> &amp; &lt;i&gt; <code>c</code>"
 
 
 def test_a_moment_is_utc_to_the_minute() -> None:
