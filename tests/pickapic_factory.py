@@ -86,9 +86,7 @@ def table(rows: Iterable[Row]) -> pa.Table:
     return pa.Table.from_pylist([_record(i, row) for i, row in enumerate(rows)], schema=SCHEMA)
 
 
-def write(
-    path: Path, rows: Iterable[Row], *, without: Sequence[str] = (), row_group_size: int | None = None
-) -> Path:
+def write(path: Path, rows: Iterable[Row], *, without: Sequence[str] = (), row_group_size: int | None = None) -> Path:
     """Write the rows to `path`, leaving out the columns `without`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table(rows).drop_columns(list(without)), path, row_group_size=row_group_size)
