@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from service_factory import HOSTILE_PROMPTS, Site
+from service_factory import HOSTILE_PROMPTS, Site, build, serving
 from starlette.testclient import TestClient
 
+from ranking.subsets.recipe import parse_recipe
+from ranking.subsets.select import create_subset
 from service.dashboard.text import visible
 
 
@@ -265,3 +268,12 @@ def test_the_docs_list_every_route_and_every_code(site: Site) -> None:
         for method in methods:
             assert f"{method.upper()} {path}" in page.text
     assert unescape(site.client.get("/docs").text).count("problem-") >= 10
+
+
+def test_a_subset_whose_metric_reads_no_scorer_has_its_pages_too(tmp_path: Path) -> None:
+    store, snapshot, *_ = build(tmp_path)
+    recipe = {"name": "control", "dataset": "toy", "metric": {"name": "random"}, "take": {"count": 5}}
+    control = create_subset(store, parse_recipe(recipe), snapshot)
+    with serving(store) as client:
+        assert "control" in open_page(client, "/").text
+        assert "random" in open_page(client, f"/subsets/{control.ref}").text
