@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from celery.utils.log import get_logger
 
+from ranking.errors import StoreError
 from ranking.ingest import ingest
 from ranking.names import canonical_json, parse_json
 from ranking.plan import create_plan, dead_slices, get_plan, open_slices
@@ -212,6 +213,9 @@ def _note_failure(store: Store, name: str, tick: str, error: str, settings: Sett
 
 
 def _failure(store: Store, name: str, tick: str) -> dict[str, Any]:
-    data = store.get_hint(f"hints/ticks/{name}.json")
-    record = parse_json(data, where=f"hints/ticks/{name}.json") if data else {}
-    return record if record.get("tick") == tick else {"tick": tick, "times": 0, "error": ""}
+    none = {"tick": tick, "times": 0, "error": ""}
+    try:
+        record = parse_json(store.get_hint(f"hints/ticks/{name}.json") or b"{}", where="a hint")
+    except StoreError:
+        return none  # a hint: as good as lost
+    return none | record if isinstance(record, dict) and record.get("tick") == tick else none

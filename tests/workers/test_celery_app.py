@@ -64,6 +64,15 @@ def test_every_task_has_a_queue_and_no_other_queue_comes_to_be() -> None:
     assert not app.conf.task_create_missing_queues
 
 
+def test_a_training_is_acknowledged_early_and_a_slice_late_and_both_are_retried_within_bounds() -> None:
+    app = make_app(Settings())
+    app.loader.import_default_modules()
+    train, score = app.tasks["training.train"], app.tasks["workers.score_slice"]
+    assert (train.acks_late, train.time_limit) == (False, None)
+    assert (score.acks_late, score.reject_on_worker_lost) == (True, True)
+    assert (score.time_limit, score.max_retries, train.max_retries) == (7200, 3, 3)
+
+
 def test_a_message_may_not_be_redelivered_while_its_task_may_still_run() -> None:
     conf = make_app(Settings(broker="redis://127.0.0.1:1/0")).conf
     limit = conf.task_annotations["workers.score_slice"]["time_limit"]

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SliceReport:
-    """One slice through its scorers. `scored + sum(failed.values()) == items` for each scorer of `failed_by`.
+    """One slice through its scorers.
 
-    `committed` are the scorers whose scores became real by this call, `lost` those that another worker
-    committed first. `seconds` are by stage (read, decode, infer, write) and overlap, because stages run side
-    by side; `elapsed` is the wall time.
+    `failed_by` counts, for each scorer, the items without a score by status; all others of `items` have one.
+    `committed` are the scorers whose scores became real by this call, `lost` those that another worker committed first.
+    `seconds` are by stage (read, decode, infer, write) and overlap, because stages run side by side; `elapsed` is the
+    wall time.
     """
 
     unit: str
@@ -32,9 +34,11 @@ class SliceReport:
 
     def line(self) -> str:
         """The report as one line for a log."""
-        bad = {status: count for by in self.failed_by.values() for status, count in by.items()}
+        bad: Counter[str] = Counter()
+        for failed_of_one in self.failed_by.values():
+            bad |= Counter(failed_of_one)  # the larger: a corrupt picture fails for every scorer
         stages = " ".join(f"{stage} {seconds:.1f}s" for stage, seconds in self.seconds.items())
-        failed = f", failed {bad}" if bad else ""
+        failed = "".join(f", {count} {status}" for status, count in sorted(bad.items()))
         lost = f", {len(self.lost)} committed elsewhere first" if self.lost else ""
         return (
             f"slice {self.unit}: {self.items} items ({self.images} images) by {len(self.committed)} scorers "

@@ -44,9 +44,7 @@ def score_slice(
     pieces = one_ahead(read_pieces(store, plan, items, watch))
     for batch in one_ahead(decode_batches(pieces, watch)):
         with watch.timing("infer"):
-            part, broken = score_batch(
-                committee, scorer_ids, batch.images, [prompts[row] for row in batch.rows]
-            )
+            part, broken = score_batch(committee, scorer_ids, batch.images, [prompts[row] for row in batch.rows])
         for scorer_id, values in part.items():
             scores[scorer_id][batch.rows] = values
         failed |= batch.failed | {batch.rows[at]: CRASH for at in broken}
