@@ -18,6 +18,7 @@ from ranking.images import ImageError, ImageReader, decode_rgb
 from ranking.store.blobs import Store
 from service.demo.run import QUALITY, SCORERS, Outcome, Trained
 from service.demo.svg import curves, histogram
+from service.demo.truth import label_verdicts
 
 GRID_PROMPTS = 10
 SHOWN_PAIRS = 6
@@ -107,7 +108,9 @@ def _pairs(outcome: Outcome, dataset: str, *, best: bool) -> list[dict[str, Any]
     reader = ImageReader(outcome.store, get_dataset(outcome.store, dataset))
     data = reader.read(uid for row in rows for uid in (row["winner_uid"], row["loser_uid"]))
     shown = []
-    for row in rows if best else rows[::-1]:
+    rows = rows if best else rows[::-1]
+    verdicts = label_verdicts(outcome.truth, [(row["winner_uid"], row["loser_uid"]) for row in rows])
+    for row, verdict in zip(rows, verdicts, strict=True):
         pair = wide[row["pair_id"]]
         won = 0 if pair["image_0_uid"] == row["winner_uid"] else 1
         shown.append(
@@ -116,6 +119,7 @@ def _pairs(outcome: Outcome, dataset: str, *, best: bool) -> list[dict[str, Any]
                 "metric": row["metric"],
                 "prompt": row["prompt"],
                 "id": row["pair_id"],
+                "truth": verdict,
                 "winner": _picture(data.get(row["winner_uid"])),
                 "loser": _picture(data.get(row["loser_uid"])),
                 "models": [pair[f"model_{won}"], pair[f"model_{1 - won}"]],

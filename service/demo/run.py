@@ -59,6 +59,7 @@ class Outcome:
     options: DemoOptions
     store: Store
     snapshot: Snapshot
+    truth: Path
     pairs: int
     images: int
     all_labels: LabelAccuracy
@@ -95,6 +96,7 @@ def run_demo(options: DemoOptions, *, quiet: bool = False) -> Outcome:
             options=options,
             store=store,
             snapshot=snapshot,
+            truth=data / "truth.parquet",
             pairs=accuracy.pairs,
             images=accuracy.images,
             all_labels=accuracy,

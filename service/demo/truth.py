@@ -49,3 +49,19 @@ def label_accuracy(
             """,
         ).to_pylist()[0]
     return LabelAccuracy(row["pairs"], row["images"], row["decided"], row["accuracy"] or 0.0)
+
+
+def label_verdicts(truth: Path, pairs: list[tuple[str, str]]) -> list[str]:
+    """For pairs of (winner uid, loser uid) by the human label: "right", "wrong" or "tie" by the truth."""
+    with duck.connect() as con:
+        rows = duck.arrow(
+            con, f"SELECT image_0_uid, image_1_uid, true_label_0 FROM {duck.parquet_scan([truth])}"
+        ).to_pylist()
+    true_label = {(row["image_0_uid"], row["image_1_uid"]): row["true_label_0"] for row in rows}
+    verdicts = []
+    for winner, loser in pairs:
+        label = true_label.get((winner, loser))
+        if label is None:
+            label = 1 - true_label[loser, winner]
+        verdicts.append({1.0: "right", 0.0: "wrong"}.get(label, "tie"))
+    return verdicts
