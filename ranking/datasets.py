@@ -144,10 +144,14 @@ def _read(store: Store, name: str, number: int) -> Revision:
             }
         )
     except (KeyError, TypeError) as error:
-        raise StoreError(f"{key} does not read as a revision", code="damaged", hint="restore it from a copy of the store") from error
+        raise StoreError(
+            f"{key} does not read as a revision", code="damaged", hint="restore it from a copy of the store"
+        ) from error
     if revision.sha != sha:
         raise StoreError(
-            f"{key} is damaged: its content does not have its sha", code="damaged", hint="restore it from a copy of the store"
+            f"{key} is damaged: its content does not have its sha",
+            code="damaged",
+            hint="restore it from a copy of the store",
         )
     return revision
 

@@ -40,7 +40,9 @@ def check_scorer_id(value: str) -> str:
     """`value` itself if it reads name@fingerprint, the fingerprint 8 to 64 hex digits; else UsageError."""
     name, at, fingerprint = value.partition("@") if isinstance(value, str) else ("", "", "")
     if not at or not _FINGERPRINT.fullmatch(fingerprint):
-        raise UsageError(f"scorer id {value!r} is not name@fingerprint", code="bad-name", hint="`pairsieve scorers` lists them")
+        raise UsageError(
+            f"scorer id {value!r} is not name@fingerprint", code="bad-name", hint="`pairsieve scorers` lists them"
+        )
     check_name("scorer", name)
     return value
 

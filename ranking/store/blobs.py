@@ -135,9 +135,15 @@ class Store:
         """The file of `key` after its bytes were hashed; StoreError if they are not the ones recorded."""
         path = self.path(key)
         if not path.is_file():
-            raise StoreError(f"{key} is missing from the store", code="damaged", hint="restore it from a copy of the store")
+            raise StoreError(
+                f"{key} is missing from the store", code="damaged", hint="restore it from a copy of the store"
+            )
         if sha256_file(path) != sha256:
-            raise StoreError(f"{key} is damaged: its sha256 is not {sha256}", code="damaged", hint="restore it from a copy of the store")
+            raise StoreError(
+                f"{key} is damaged: its sha256 is not {sha256}",
+                code="damaged",
+                hint="restore it from a copy of the store",
+            )
         return path
 
     def _write_tmp(self, data: bytes) -> Path:
@@ -183,7 +189,9 @@ def _clear_errors(key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{key} cannot be written ({_reason(error)})", hint="check the space and permissions of the disk") from error
+        raise StoreError(
+            f"{key} cannot be written ({_reason(error)})", hint="check the space and permissions of the disk"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -93,9 +93,13 @@ def _parse(data: bytes, key: str) -> Commit:
     try:
         commit = Commit(**value)
     except TypeError as error:
-        raise StoreError(f"{key} does not read as a commit", code="damaged", hint="restore it from a copy of the store") from error
+        raise StoreError(
+            f"{key} does not read as a commit", code="damaged", hint="restore it from a copy of the store"
+        ) from error
     if key != f"commits/{commit.scorer_id}/{commit.unit}.json":
-        raise StoreError(f"{key} names another unit or scorer", code="damaged", hint="restore it from a copy of the store")
+        raise StoreError(
+            f"{key} names another unit or scorer", code="damaged", hint="restore it from a copy of the store"
+        )
     return commit
 
 

@@ -93,11 +93,15 @@ def get_snapshot(store: Store, n: int) -> Snapshot:
             }
         )
     except (KeyError, TypeError) as error:
-        raise StoreError(f"{key} does not read as a snapshot", code="damaged", hint="restore it from a copy of the store") from error
+        raise StoreError(
+            f"{key} does not read as a snapshot", code="damaged", hint="restore it from a copy of the store"
+        ) from error
     content = _content(snapshot.datasets, snapshot.scorers, snapshot.members)
     if sha256_hex(canonical_json(content)) != snapshot.sha:
         raise StoreError(
-            f"{key} is damaged: its content does not have its sha", code="damaged", hint="restore it from a copy of the store"
+            f"{key} is damaged: its content does not have its sha",
+            code="damaged",
+            hint="restore it from a copy of the store",
         )
     return snapshot
 
@@ -124,7 +128,9 @@ def _checked_member(store: Store, commit: Commit) -> Member:
     size = path.stat().st_size if path.is_file() else None
     if size != commit.bytes:
         state = "is missing" if size is None else f"has {size} bytes, not {commit.bytes}"
-        raise StoreError(f"{commit.file} {state}, though committed", code="damaged", hint="restore it from a copy of the store")
+        raise StoreError(
+            f"{commit.file} {state}, though committed", code="damaged", hint="restore it from a copy of the store"
+        )
     return Member(commit.scorer_id, commit.unit, commit.file, commit.sha256, commit.bytes, commit.rows, commit.n_bad)
 
 

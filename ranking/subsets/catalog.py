@@ -107,9 +107,13 @@ def _read(store: Store, key: str) -> Subset:
     try:
         subset = Subset(**record | {"snapshot": SnapshotRef(**record["snapshot"])})
     except (KeyError, TypeError) as error:
-        raise StoreError(f"{key} does not read as a subset", code="damaged", hint="restore it from a copy of the store") from error
+        raise StoreError(
+            f"{key} does not read as a subset", code="damaged", hint="restore it from a copy of the store"
+        ) from error
     if subset_version(subset.recipe, subset.snapshot.sha, subset.sha256) != subset.version:
         raise StoreError(
-            f"{key} is damaged: its version does not follow from it", code="damaged", hint="restore it from a copy of the store"
+            f"{key} is damaged: its version does not follow from it",
+            code="damaged",
+            hint="restore it from a copy of the store",
         )
     return subset
