@@ -6,6 +6,9 @@ half-precision cosine is too coarse to tell two images of one prompt apart.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,12 +37,13 @@ class ClipTower:
     """One open_clip model with its own preprocessing and tokenizer, from a `local-dir:` folder."""
 
     def __init__(self, folder: Path, device: str) -> None:
-        model, _, preprocess = open_clip.create_model_and_transforms(
-            f"local-dir:{folder}", precision="fp32", device=device
-        )
+        with _quiet_root_logger():
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                f"local-dir:{folder}", precision="fp32", device=device
+            )
+            self._tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
         self._model: Any = model.eval()
         self._preprocess = preprocess
-        self._tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
         self._device = device
 
     @torch.no_grad()
@@ -65,6 +69,19 @@ class ClipTower:
 
     def _image_part(self, pixels: list[torch.Tensor]) -> torch.Tensor:
         return _unit(self._model.encode_image(torch.stack(pixels).to(self._device)))
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """open_clip tells its steps to the root logger, which then gets a handler of its own and says all twice."""
+    root, before, silence = logging.getLogger(), logging.root.manager.disable, logging.NullHandler()
+    root.addHandler(silence)
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        root.removeHandler(silence)
 
 
 def _unit(vectors: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """CLIP towers and heads, against the same numbers computed the long way on random weights."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,12 @@ def test_an_unnormalised_embedding_would_be_noticed(tower: Path) -> None:
         raw = model.encode_image(torch.randn(1, 3, 32, 32))
     assert abs(float(raw.norm()) - 1) > 0.1
     assert float((image * text).sum(1).abs().max()) <= 1
+
+
+def test_loading_a_tower_says_nothing_and_leaves_the_root_logger_as_it_was(
+    tower: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (logging.root.handlers[:], logging.root.level, logging.root.manager.disable)
+    clip.ClipTower(tower, "cpu")
+    assert (logging.root.handlers, logging.root.level, logging.root.manager.disable) == before
+    assert capfd.readouterr().err == ""
