@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 from ranking import duck
 from ranking.errors import UnknownNameError, UsageError
 from ranking.features.fields import Field as Column
+from ranking.validation import first_flaw
 
 MAX_DEPTH = 6
 MAX_LEAVES = 64
@@ -87,9 +88,10 @@ def parse_filter(tree: Any) -> FilterNode:
     try:
         return _ADAPTER.validate_python(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top"
-        raise UsageError(f"the filter does not fit at {where}: {first['msg']}", code="bad-filter") from error
+        flaw = first_flaw(error)
+        raise UsageError(
+            f"the filter does not fit at {flaw.where or 'top'}: {flaw.message}", code="bad-filter"
+        ) from error
 
 
 def check_size(tree: Any) -> None:

@@ -5,6 +5,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ranking.errors import UsageError
+from ranking.validation import first_flaw
 
 
 class Settings(BaseSettings):
@@ -31,6 +32,6 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "PAIRSIEVE_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise UsageError(f"{name} does not fit: {first['msg']}", code="bad-setting", hint=f"correct {name}") from error
+        flaw = first_flaw(error)
+        name = "PAIRSIEVE_" + "_".join(flaw.path).upper()
+        raise UsageError(f"{name} does not fit: {flaw.message}", code="bad-setting", hint=f"correct {name}") from error

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ranking.errors import UsageError
+from ranking.validation import first_flaw
 
 TOYWORLD = "toyworld"
 
@@ -91,10 +92,9 @@ def parse_config(values: dict[str, Any], *, where: str = "the training config") 
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "config"
-        known = "" if first["type"] != "extra_forbidden" else f"fields are {', '.join(TrainConfig.model_fields)}"
-        raise UsageError(f"{field} in {where} does not fit: {first['msg']}", hint=known) from error
+        flaw = first_flaw(error)
+        known = f"fields are {', '.join(TrainConfig.model_fields)}" if flaw.unknown_key else ""
+        raise UsageError(f"{flaw.where or 'config'} in {where} does not fit: {flaw.message}", hint=known) from error
 
 
 def _apply(values: dict[str, Any], setting: str) -> None:

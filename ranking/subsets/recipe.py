@@ -15,6 +15,7 @@ from ranking.errors import UnknownNameError, UsageError
 from ranking.metrics import MetricSpec, check_metric
 from ranking.names import check_name
 from ranking.query import Columns, Filter, check_size, compile_filter
+from ranking.validation import first_flaw
 
 
 class _Part(BaseModel):
@@ -105,11 +106,9 @@ def parse_recipe(value: Any, *, where: str = "the recipe") -> Recipe:
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "recipe"
-        unknown = first["type"] == "extra_forbidden"
-        reason = f"unknown key {key!r}" if unknown else f"{key}: {first['msg']}"
-        hint = f"a recipe has {_keys()}" if unknown and len(first["loc"]) == 1 else ""
+        flaw = first_flaw(error)
+        reason = f"unknown key {flaw.where!r}" if flaw.unknown_key else f"{flaw.where or 'recipe'}: {flaw.message}"
+        hint = f"a recipe has {_keys()}" if flaw.unknown_key and len(flaw.path) == 1 else ""
         raise UsageError(f"{where} does not fit, {reason}", code="bad-recipe", hint=hint) from error
 
 
