@@ -189,14 +189,19 @@ def schedule_list(json: Json = False) -> None:
                 row["name"],
                 text_of(row["every_seconds"]),
                 row["dataset"],
-                row["last"] or "–",
+                _minute(row["last"]),
                 row["state"],
                 row["detail"],
-                row["next"] or "–",
+                _minute(row["next"]),
             ]
             for row in rows
         ],
     )
+
+
+def _minute(time: str | None) -> str:
+    """A time as a table shows it: UTC, to the minute."""
+    return time[:16].replace("T", " ") if time else "–"
 
 
 def schedule_remove(name: Annotated[str, typer.Argument(help="The schedule.")], json: Json = False) -> None:
