@@ -66,7 +66,7 @@ def train_vae(out: Path, *, steps: int = 4500, batch: int = 32) -> dict[str, Any
         tell(f"mse {float(error.detach().square().mean()):.5f}")
     vae.eval()
     with torch.no_grad():
-        means = [vae.encode(as_model_input(pool[i : i + 256])).latent_dist.mean for i in range(0, 2048, 256)]
+        means = [vae.encode(as_model_input(pool[i : i + 256])).latent_dist.mean for i in range(0, min(2048, POOL), 256)]
     vae.register_to_config(scaling_factor=float(1 / torch.cat(means).std()))
     vae.half().save_pretrained(out, safe_serialization=True)
     return measure_vae(out)
