@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +122,7 @@ def load_model(name: str, *, device: str) -> StableDiffusion:
     transformers.utils.logging.disable_progress_bar()  # a bar per loaded part would break ours
     source = str(_TOYWORLD_PIPELINE) if name == TOYWORLD else name
     where = torch.device(device)
-    options: dict[str, Any] = {"torch_dtype": torch.float32}
+    options: dict[str, Any] = {"dtype": torch.float32}
     try:
         vae = AutoencoderKL.from_pretrained(source, subfolder="vae", **options)
         text_encoder = CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=torch.float32)
@@ -149,9 +148,7 @@ def load_model(name: str, *, device: str) -> StableDiffusion:
 
 def load_unet(folder: Path, *, device: torch.device) -> UNet2DConditionModel:
     """A trained UNet in float32, frozen."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        unet = UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32)
+    unet = UNet2DConditionModel.from_pretrained(folder, dtype=torch.float32)
     frozen: UNet2DConditionModel = unet.requires_grad_(False).eval().to(device)
     return frozen
 

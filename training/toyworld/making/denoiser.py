@@ -64,7 +64,7 @@ def build_text_encoder(vocabulary: int) -> CLIPTextModel:
 def train_denoiser(vae_path: Path, out: Path, *, steps: int = 4000, batch: int = 64) -> dict[str, Any]:
     """Train UNet and text encoder together, save a Stable-Diffusion pipeline folder, return sample quality."""
     torch.manual_seed(SEED)
-    vae = AutoencoderKL.from_pretrained(vae_path, torch_dtype=torch.float32).eval()
+    vae = AutoencoderKL.from_pretrained(vae_path, dtype=torch.float32).eval()
     vae.register_to_config(_name_or_path="vae")  # not the folder of whoever ran this
     tokenizer = build_tokenizer()
     unet, text_encoder = build_unet(), build_text_encoder(len(tokenizer))
@@ -114,7 +114,7 @@ def train_denoiser(vae_path: Path, out: Path, *, steps: int = 4000, batch: int =
 
 def measure_pipeline(path: Path, images_per_prompt: int = 8) -> dict[str, Any]:
     """What the oracle says of samples of the held-out prompts (20 DDIM steps, guidance 3)."""
-    pipeline = StableDiffusionPipeline.from_pretrained(path, torch_dtype=torch.float32, safety_checker=None)
+    pipeline = StableDiffusionPipeline.from_pretrained(path, dtype=torch.float32, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     prompts = [scene.prompt for scene in held_out_scenes() for _ in range(images_per_prompt)]
     images = []

@@ -74,7 +74,7 @@ def train_vae(out: Path, *, steps: int = 4500, batch: int = 32) -> dict[str, Any
 
 def measure_vae(path: Path, pairs: int = 2000) -> dict[str, Any]:
     """PSNR in dB over held-out pictures, and how often the oracle's verdict on a pair survives the VAE."""
-    vae = AutoencoderKL.from_pretrained(path, torch_dtype=torch.float32).eval()
+    vae = AutoencoderKL.from_pretrained(path, dtype=torch.float32).eval()
     scenes = random_scenes(held_out_scenes(), 3 * pairs, SEED + 1)
     ordered, _, images = drawn_by_all(scenes, SEED + 1)
     partner = _partners([scene.prompt for scene in ordered])
