@@ -27,7 +27,7 @@ def print_outcome(outcome: Outcome, *, json: bool) -> None:
     print_table(
         f"Training, {outcome.options.steps} steps each, {outcome.best.evaluation.images} images of "
         f"{outcome.best.evaluation.prompts} held-out prompts",
-        ["model", "judge", "mean", "wins against base", "95 %"],
+        ["trained on", "judge", "mean", "wins against base", "95 %"],
         _rows(outcome),
     )
     out.print()
@@ -36,11 +36,13 @@ def print_outcome(outcome: Outcome, *, json: bool) -> None:
 
 
 def _rows(outcome: Outcome) -> list[list[str]]:
-    rows = [["base", judge.judge, f"{judge.mean_base:.3f}", "", ""] for judge in outcome.best.evaluation.judges]
+    rows = [
+        ["nothing (base)", judge.judge, f"{judge.mean_base:.3f}", "", ""] for judge in outcome.best.evaluation.judges
+    ]
     for trained in (outcome.control, outcome.best):
         rows += [
             [
-                f"trained on {trained.title}",
+                trained.title,
                 judge.judge,
                 f"{judge.mean_run:.3f}",
                 f"{judge.rate:.1%}",
