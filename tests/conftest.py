@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pickapic_factory import rows, write
 
 from ranking.datasets import Dataset, get_dataset
 from ranking.ingest import ingest
 from ranking.store.blobs import Store
+
+# A shared machine may stall for longer than hypothesis' default deadline; CI tries the same examples every time.
+settings.register_profile("pairsieve", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("pairsieve")
 
 
 @pytest.fixture(autouse=True)

@@ -80,7 +80,7 @@ def test_an_unusable_image_has_a_status(data: bytes | None, status: str) -> None
     assert caught.value.status == status
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(at=st.integers(0, 300), value=st.integers(0, 255), cut=st.integers(0, 20))
 def test_damaged_bytes_decode_or_have_a_status(at: int, value: int, cut: int) -> None:
     data = bytearray(jpeg("victim"))

@@ -133,7 +133,7 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=tables, node=filters)
 def test_a_filter_keeps_what_a_plain_reading_keeps(
     con: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], node: Any
@@ -146,14 +146,14 @@ def test_a_filter_keeps_what_a_plain_reading_keeps(
     assert sorted(map(key, kept.drop_columns(["pair_id"]).to_pylist())) == sorted(map(key, expected))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(node=filters)
 def test_a_filter_survives_json(node: Any) -> None:
     tree = json.loads(node.model_dump_json(by_alias=True))
     assert compile_filter(parse_filter(tree), FIELDS) == compile_filter(node, FIELDS)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(text=st.text(max_size=30))
 def test_no_value_ever_reaches_the_sql_text(text: str) -> None:
     condition, params = compile_filter(parse_filter({"field": "prompt", "op": "eq", "value": text}), FIELDS)
@@ -265,7 +265,7 @@ def test_a_url_filter_that_does_not_fit_is_a_usage_error(pair: tuple[str, str]) 
         compile_filter(parse_url_filters([pair], FIELDS), FIELDS)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     rows=tables,
     sort=st.sampled_from(sorted(FIELDS)),

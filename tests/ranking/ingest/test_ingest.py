@@ -339,7 +339,7 @@ chains = st.lists(
 ).filter(lambda drawn: any(a != b for _, a, b, _ in drawn))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(drawn=chains, cut_at=st.integers(0, 30), slice_items=st.integers(1, 7))
 def test_pairs_and_items_are_those_of_a_plain_loop(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[str, str, str, int]], cut_at: int, slice_items: int

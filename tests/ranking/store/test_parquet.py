@@ -20,7 +20,7 @@ def numbers(first: int, rows: int) -> pa.RecordBatch:
     return pa.record_batch([pa.array(values, pa.int64()), pa.array([f"text {n % 7}" for n in values])], schema=SCHEMA)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, 40), max_size=4))
 def test_the_size_of_the_batches_does_not_change_the_bytes(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]

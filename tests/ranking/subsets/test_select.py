@@ -247,7 +247,7 @@ def test_subsets_that_do_not_exist_are_said_so(store: Store, world: Snapshot) ->
             get_subset(store, bad)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     scores=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=12),
     cap=st.none() | st.integers(1, 3),
