@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import open_clip
+import pyarrow.parquet as pq
 import torch
+from PIL import Image
 
 from ranking.datasets import get_dataset
 from ranking.images import ImageReader, decode_rgb
@@ -17,7 +21,6 @@ from ranking.store.blobs import Store
 from training.toyworld.dataset import write_dataset
 from training.toyworld.scorers import WEIGHTS
 from workers.drive import score_here
-from workers.scorers.clip import ClipTower
 from workers.scorers.registry import load_committee
 
 NAMES = ("clip-toy", "aesthetic-toy", "preference-toy")
@@ -28,8 +31,10 @@ def measure(folder: Path) -> dict[str, Any]:
     """Medians of three rounds; each round measures both, one after the other."""
     written = write_dataset(folder / "toy", pairs=1500, seed=0)
     committee = load_committee(NAMES, "cpu")
-    towers = [ClipTower(WEIGHTS / name, "cpu") for name in ("clip", "preference")]
-    pixels, prompts = _ready(folder, written.data, towers[0])
+    loaded = [open_clip.create_model_and_transforms(f"local-dir:{WEIGHTS / name}") for name in ("clip", "preference")]
+    towers = [model.eval() for model, _, _ in loaded]
+    pixels, prompts = _ready(folder, written.data, loaded[0][2])
+    ids = open_clip.get_tokenizer(f"local-dir:{WEIGHTS / 'clip'}")(prompts)
     whole, bare = [], []
     for turn in range(REPEATS):
         store = Store.open(folder / f"score-{turn}")
@@ -42,8 +47,8 @@ def measure(folder: Path) -> dict[str, Any]:
         with torch.no_grad():
             for tower in towers:
                 for start in range(0, len(pixels), 128):
-                    tower._model.encode_image(pixels[start : start + 128])
-                tower._model.encode_text(tower._tokenizer(prompts))
+                    tower.encode_image(pixels[start : start + 128])
+                tower.encode_text(ids)
         bare.append(len(pixels) / (time.perf_counter() - started))
     ratios = [a / b for a, b in zip(whole, bare, strict=True)]
     return {
@@ -54,13 +59,13 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
-def _ready(folder: Path, data: Path, tower: ClipTower) -> tuple[torch.Tensor, list[str]]:
+def _ready(
+    folder: Path, data: Path, preprocess: Callable[[Image.Image], torch.Tensor]
+) -> tuple[torch.Tensor, list[str]]:
     store = Store.open(folder / "ready")
     ingest(store, data, "toy")
     dataset = get_dataset(store, "toy")
-    import pyarrow.parquet as pq
-
     items = pq.read_table(dataset.items_paths(store), columns=["image_uid", "prompt"])
     found = ImageReader(store, dataset).read(items["image_uid"].to_pylist())
-    pixels = torch.stack([tower._preprocess(decode_rgb(data)) for data in found.values()])
+    pixels = torch.stack([preprocess(decode_rgb(data)) for data in found.values()])
     return pixels, sorted(set(items["prompt"].to_pylist()))

@@ -113,7 +113,8 @@ def _toyworld(options: DemoOptions, clock: _Clock, *, quiet: bool) -> Path:
     """The folder of this demo's pairs, written now unless it is there."""
     from training.toyworld.dataset import write_dataset
 
-    name = f"{options.pairs}-n{round(100 * options.noise)}-s{options.seed}"
+    # Every digit of the noise: a rounded one would find the pairs of another noise and call them its own.
+    name = f"{options.pairs}-n{100 * options.noise:.12g}-s{options.seed}"
     data = options.folder / "data" / name
     if (data / "made.json").exists():
         return data
