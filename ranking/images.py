@@ -83,7 +83,7 @@ class ImageReader:
         """The bytes of each image that the dataset has; None where its source has none. Unknown uids are left
         out."""
         wanted = pa.table({"uid": pa.array(sorted(set(uids)), pa.string())})
-        paths = [self._store.path(file.file) for file in self._dataset.items_files]
+        paths = [self._store.local(file.file) for file in self._dataset.items_files]
         if not wanted.num_rows or not paths:
             return {}
         with duck.connect() as con:

@@ -159,7 +159,7 @@ def read_items(store: Store, plan: Plan, piece: Slice) -> pa.Table:
     """The items of one slice (ITEMS schema), read by row range with page checksums verified."""
     if piece not in plan.slices:
         raise NotFoundError(f"job {plan.job_id} has no unit {piece.unit}")
-    return read_rows(store.path(piece.file), start=piece.start, rows=piece.rows)
+    return read_rows(store.local(piece.file), start=piece.start, rows=piece.rows)
 
 
 def record_attempt(store: Store, plan: Plan, unit: str, *, worker: str) -> str:

@@ -60,8 +60,7 @@ def get_run(store: Store, run_id: str) -> RunPlan:
 def list_runs(store: Store) -> list[RunPlan]:
     """Every planned run, oldest first, whatever became of it."""
     # Not store.list: checkpoints and samples beside the plans may be many.
-    folder = store.path("runs")
-    ids = sorted(path.parent.name for path in folder.glob("*/plan.json"))
+    ids = [run_id for run_id in store.children("runs") if store.exists(run_key(run_id, "plan"))]
     return sorted((get_run(store, run_id) for run_id in ids), key=lambda run: (run.created, run.run_id))
 
 

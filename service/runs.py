@@ -55,10 +55,10 @@ def _metrics(store: Store, run_id: str, result: dict[str, Any] | None) -> list[d
         folders.insert(0, result["output"])
     for folder in folders:
         try:
-            path = store.path(f"{folder}/metrics.jsonl")
+            path = store.local(f"{folder}/metrics.jsonl")
         except PairsieveError:
             continue
-        if path.is_file() and path.stat().st_size <= _LARGEST_METRICS:
+        if path.stat().st_size <= _LARGEST_METRICS:
             with path.open(encoding="utf-8", errors="replace") as file:
                 rows = [row for row in map(_parse, file) if row]
             return rows[:: math.ceil(len(rows) / _MOST_METRICS) or 1]

@@ -46,10 +46,10 @@ def are_small(store: Store, samples_id: str) -> bool:
 
 
 def _path(store: Store, samples_id: str) -> Path:
-    path = store.path(f"samples/{check_id('samples', samples_id)}.parquet")
-    if not path.is_file():
+    key = f"samples/{check_id('samples', samples_id)}.parquet"
+    if not store.exists(key):
         raise NotFoundError(f"there are no samples {samples_id}")
-    return path
+    return store.local(key)
 
 
 @lru_cache(maxsize=16)

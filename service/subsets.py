@@ -52,7 +52,7 @@ class SubsetShelf:
             if subset.sha256 not in self._checked:
                 self._store.checked_path(subset.pairs_key, subset.sha256)
                 self._checked.add(subset.sha256)
-        return self._store.path(subset.pairs_key), subset.sha256
+        return self._store.local(subset.pairs_key), subset.sha256
 
     def jsonl(self, subset: Subset) -> tuple[Path, str]:
         """The same rows as JSON Lines (UTF-8, keys in column order) and the file's SHA-256."""

@@ -197,7 +197,7 @@ _built: dict[Path, tuple[Store, Snapshot, Plan, Subset, RunPlan]] = {}
 @contextmanager
 def serving(store: Store) -> Iterator[TestClient]:
     """A client of a fresh application over the store."""
-    settings = Settings(store=str(store.root))
+    settings = Settings(store=store.uri)
     with TestClient(
         create_app(settings), base_url="http://127.0.0.1", raise_server_exceptions=False, follow_redirects=False
     ) as client:

@@ -173,7 +173,7 @@ def draw(
     }
     key = f"samples/{sha256_hex(canonical_json(made_by))[:24]}.parquet"
     if not store.exists(key):
-        unet = model.unet if output is None else load_unet(store.path(f"{output}/unet"), device=model.device)
+        unet = model.unet if output is None else load_unet(store.local_folder(f"{output}/unet"), device=model.device)
         done = 0
 
         def count(more: int) -> None:
@@ -201,7 +201,7 @@ def read_samples(store: Store, key: str) -> Samples:
     """Stored samples. Raises NotFoundError where there are none under this key."""
     if not store.exists(key):
         raise NotFoundError(f"there are no samples {key}")
-    table = pq.read_table(store.path(key))
+    table = pq.read_table(store.local(key))
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in table["image"].to_pylist()]
     return Samples(key, table["prompt"].to_pylist(), table["seed"].to_pylist(), images)
 

@@ -90,12 +90,12 @@ def publish_run(store: Store, run_id: str) -> bool:
 def app_for(store: Store) -> Celery:
     """The Celery application whose broker belongs to a store: that of the settings, with this store's
     folder."""
-    return _app(str(store.root), load_settings().broker)
+    return _app(store.uri, load_settings().broker)
 
 
 @lru_cache(maxsize=8)
-def _app(root: str, broker: str | None) -> Celery:
-    app = make_app(load_settings().model_copy(update={"store": root, "broker": broker}))
+def _app(uri: str, broker: str | None) -> Celery:
+    app = make_app(load_settings().model_copy(update={"store": uri, "broker": broker}))
     # kombu goes on connecting for seconds by default, once for each message.
     app.conf.broker_transport_options |= {"max_retries": 1, "interval_start": 0, "interval_step": 0}
     return app

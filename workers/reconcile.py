@@ -18,7 +18,7 @@ from workers.sender import Sender
 
 _LOOK_AGAIN = 600.0  # seconds; an audit may take a damaged unit's marker away, but not often
 _finished: dict[tuple[str, str], float] = {}
-"""(root, job id) of jobs that had nothing left to do, and when that was seen."""
+"""(store, job id) of jobs that had nothing left to do, and when that was seen."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def reconcile(store: Store, sender: Sender, *, settings: Settings | None = None)
     slices_published = slices_open = buried = 0
     no_slices_wait = sender.depth(SCORE) == 0
     for plan in list_plans(store):
-        if time.monotonic() - _finished.get((str(store.root), plan.job_id), float("-inf")) < _LOOK_AGAIN:
+        if time.monotonic() - _finished.get((store.uri, plan.job_id), float("-inf")) < _LOOK_AGAIN:
             continue
         due = due_slices(store, plan, settings, queue_empty=no_slices_wait)
         if not due.open:
-            _finished[str(store.root), plan.job_id] = time.monotonic()
+            _finished[store.uri, plan.job_id] = time.monotonic()
         for unit, reason in due.bury.items():
             buried += bury(store, plan, unit, reason=reason)
         slices_published += sender.slices(plan, due.publish) if due.publish else 0

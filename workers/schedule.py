@@ -185,8 +185,7 @@ def _marker(store: Store, tick: str, marker: str) -> dict[str, Any] | None:
 
 def _last(store: Store, name: str) -> str | None:
     """The key of a schedule's newest tick."""
-    folder = store.path(f"ticks/{name}")
-    numbers = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    numbers = store.children(f"ticks/{name}")
     return f"ticks/{name}/{max(numbers)}" if numbers else None
 
 

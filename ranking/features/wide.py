@@ -32,11 +32,10 @@ def wide_table(store: Store, snapshot: Snapshot, dataset: str) -> Path:
     """
     pinned = pinned_dataset(store, snapshot, dataset)
     key = f"wide/{snapshot.sha[:16]}/{dataset}.v{VERSION}.parquet"
-    path = store.path(key)
-    if path.is_file():
-        if _has_rows(path, pinned.n_pairs):
-            return path
-        path.unlink(missing_ok=True)  # a damaged cache is worth nothing
+    if store.exists(key):
+        if _has_rows(store.local(key), pinned.n_pairs):
+            return store.local(key)
+        store.delete(key)  # a damaged cache is worth nothing
     finished = new_tmp(store)
     try:
         with duck.connect(temp_directory=store.tmp() / f"{finished.stem}.spill") as con:
@@ -44,7 +43,7 @@ def wide_table(store: Store, snapshot: Snapshot, dataset: str) -> Path:
         store.put_file(key, finished)
     finally:
         finished.unlink(missing_ok=True)
-    return path
+    return store.local(key)
 
 
 def wide_schema(snapshot: Snapshot) -> pa.Schema:

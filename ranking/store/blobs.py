@@ -1,93 +1,64 @@
 """The store's one primitive, `put_if_absent`, and plain reads. Knows bytes and keys, not what they mean."""
 
-import os
 import secrets
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ranking.errors import NotFoundError, StoreError
 from ranking.names import sha256_file
+from ranking.store.backend import Blobs, Entry, is_scratch
+from ranking.store.folder import FolderBlobs
 
 HINTS = "hints/"
 
 
 class Store:
-    """A folder of immutable blobs under keys such as `commits/<scorer_id>/<unit>.json`.
+    """Immutable blobs under keys such as `commits/<scorer_id>/<unit>.json`, in a folder or a bucket.
 
     A key exists completely or not at all, whatever is killed at whatever moment. Only `hints/` may be
     overwritten.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self.uri = blobs.uri
+        self.workspace = blobs.workspace
 
     @classmethod
     def open(cls, uri: str | Path) -> "Store":
-        """The store at `uri` (a folder, made if absent), after it has proved itself: the same random key is
-        created twice and the second must lose. StoreError if the folder cannot be made, written or
-        hard-linked in."""
-        text = str(uri)
-        if "://" in text and not text.startswith("file://"):
-            raise StoreError(f"store {text!r} is not supported yet", hint="set PAIRSIEVE_STORE to a local folder")
-        root = Path(text.removeprefix("file://")).expanduser()
-        root = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links out of the user's name for it
-        if any(char in str(root) for char in "*?["):
-            raise StoreError(f"store {root} has one of * ? [ in its path", hint="choose another folder")
-        store = cls(root)
+        """The store at `uri` (a folder, made if absent, or s3://bucket/prefix), after it has proved itself:
+        the same random key is created twice and the second must lose. StoreError if it cannot be used."""
         try:
-            store.tmp().mkdir(parents=True, exist_ok=True)
+            store = cls(_blobs_at(str(uri)))
             key = f"selftest/{secrets.token_hex(16)}"
             first, second = store.put_if_absent(key, b"1"), store.put_if_absent(key, b"2")
-            kept = store.path(key).read_bytes()
-            store.path(key).unlink()
-        except (OSError, StoreError) as error:
-            raise StoreError(
-                f"store {root} cannot be used ({_reason(error)})",
-                code="store-unusable",
-                hint="set PAIRSIEVE_STORE to a writable folder on a disk with hard links",
-            ) from error
+            kept = store.get(key)
+            store.delete(key)
+        except OSError as error:
+            raise _unusable(str(uri), _reason(error)) from error
+        except StoreError as error:
+            if error.code == "unsupported-store":
+                raise
+            raise _unusable(str(uri), str(error.message)) from error
         if (first, second, kept) != (True, False, b"1"):
             raise StoreError(
-                f"store {root} lets a second writer win",
-                code="store-unusable",
-                hint="choose another file system",
+                f"store {uri} lets a second writer win", code="store-unusable", hint="choose another file system"
             )
         return store
-
-    def path(self, key: str) -> Path:
-        """The file that `key` names; StoreError for a key that is absolute, empty or climbs."""
-        parts = key.split("/")
-        if any(part in ("", ".", "..") for part in parts) or "\\" in key or "\0" in key:
-            raise StoreError(f"store key {key!r} is not allowed", code="bad-key")
-        return self.root.joinpath(*parts)
-
-    def tmp(self) -> Path:
-        """The folder for unfinished files: on the store's file system, never listed, free to be emptied when
-        idle."""
-        return self.root / "tmp"
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Create `key` with `data`, durably. False if it exists already, whose bytes then stay as they
         are."""
-        path = self.path(key)
         with _clear_errors(key):
-            unfinished = self._write_tmp(data)
-            try:
-                return self._link(unfinished, path)
-            finally:
-                unfinished.unlink(missing_ok=True)
+            return self._blobs.create(_checked(key), data)
 
     def put_file(self, key: str, path: Path) -> bool:
         """Move a finished file (made under `tmp()`) to `key`. False if `key` exists; the file is gone either
         way."""
-        target = self.path(key)
         with _clear_errors(key):
             try:
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-                return self._link(path, target)
+                return self._blobs.create(_checked(key), path)
             finally:
                 path.unlink(missing_ok=True)
 
@@ -95,102 +66,135 @@ class Store:
         """Write or overwrite a hint: something whose loss costs time only. The key begins with hints/."""
         if not key.startswith(HINTS):
             raise StoreError(f"store key {key!r} may not be overwritten", code="bad-key", hint="only hints/ may")
-        path = self.path(key)
         with _clear_errors(key):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._write_tmp(data).replace(path)
+            self._blobs.replace(_checked(key), data)
 
     def get_hint(self, key: str) -> bytes | None:
         """The bytes of a hint, or None."""
-        try:
-            return self.path(key).read_bytes()
-        except FileNotFoundError:
-            return None
+        return self._blobs.read(_checked(key))
 
     def get(self, key: str) -> bytes:
         """The bytes of `key`; NotFoundError if it does not exist."""
         try:
-            return self.path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise NotFoundError(f"the store has no {key}") from error
+            data = self._blobs.read(_checked(key))
         except OSError as error:
             raise StoreError(f"{key} cannot be read ({_reason(error)})") from error
+        if data is None:
+            raise NotFoundError(f"the store has no {key}")
+        return data
 
     def exists(self, key: str) -> bool:
         """Whether `key` exists."""
-        return self.path(key).is_file()
+        return self.entry(key) is not None
 
-    def list(self, prefix: str) -> list[str]:
-        """The keys inside the folder `prefix` (with or without a final slash), sorted; empty if there is
-        none."""
-        folder = self.path(prefix.rstrip("/"))
-        keys = [
-            (Path(parent) / file).relative_to(self.root).as_posix()
-            for parent, _, files in os.walk(folder)
-            for file in files
-        ]
-        return sorted(keys)
+    def entry(self, key: str) -> Entry | None:
+        """The size in bytes and the Unix time of the last change of `key`; None if it does not exist."""
+        return self._blobs.entry(_checked(key))
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """The same with sizes and ages, sorted by key."""
+        return sorted(self._blobs.entries(_folder(prefix)), key=lambda entry: entry.key)
+
+    def children(self, folder: str) -> list[str]:
+        """The names directly inside a folder, sorted: cheap where what lies below them is much."""
+        return sorted(self._blobs.children(_folder(folder)))
+
+    def local(self, key: str) -> Path:
+        """A local file with the bytes of `key`, not hashed; NotFoundError if it does not exist."""
+        with _clear_errors(key, done="read"):
+            path = self._blobs.local(_checked(key))
+        if path is None:
+            raise NotFoundError(f"the store has no {key}")
+        return path
+
+    def local_folder(self, prefix: str) -> Path:
+        """A local folder with all files below `prefix`; NotFoundError if there are none."""
+        paths = {key: self.local(key) for key in self.list(prefix)}
+        if not paths:
+            raise NotFoundError(f"the store has no {prefix}")
+        key, path = next(iter(paths.items()))
+        return path.parents[key.removeprefix(_folder(prefix) + "/").count("/")]
 
     def checked_path(self, key: str, sha256: str) -> Path:
-        """The file of `key` after its bytes were hashed; StoreError if they are not the ones recorded."""
-        path = self.path(key)
-        if not path.is_file():
-            raise StoreError(
-                f"{key} is missing from the store", code="damaged", hint="restore it from a copy of the store"
-            )
+        """The local file of `key` after its bytes were hashed; StoreError if they are not the ones recorded."""
+        path = self._blobs.local(_checked(key))
+        if path is None:
+            raise _damage(f"{key} is missing from the store")
         if sha256_file(path) != sha256:
-            raise StoreError(
-                f"{key} is damaged: its sha256 is not {sha256}",
-                code="damaged",
-                hint="restore it from a copy of the store",
-            )
+            raise _damage(f"{key} is damaged: its sha256 is not {sha256}")
         return path
 
-    def _write_tmp(self, data: bytes) -> Path:
-        path = self.tmp() / uuid.uuid4().hex
-        try:
-            with path.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
-        return path
+    def digest(self, key: str) -> str | None:
+        """The SHA-256 of the bytes that the store has now (not of a fetched copy); None if it has none."""
+        with _clear_errors(key, done="read"):
+            return self._blobs.digest(_checked(key))
 
-    def _link(self, finished: Path, target: Path) -> bool:
-        # A link, because it refuses to replace; O_EXCL and write would leave an empty key after a crash.
-        self._make_folder(target.parent)
-        try:
-            os.link(finished, target)
-        except FileExistsError:
-            return False
-        _fsync_folder(target.parent)
-        return True
+    def move(self, key: str, to: str) -> None:
+        """Give a blob another name, for collection only: nothing that is cited may move."""
+        with _clear_errors(key):
+            self._blobs.move(_checked(key), _checked(to))
 
-    def _make_folder(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        self._make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _fsync_folder(folder.parent)
+    def delete(self, key: str) -> None:
+        """Remove a blob, for collection only."""
+        with _clear_errors(key):
+            self._blobs.delete(_checked(key))
+
+    def tmp(self) -> Path:
+        """The local folder for unfinished files: never listed, free to be emptied when idle."""
+        return self.workspace / "tmp"
+
+    def usable(self) -> str | None:
+        """Why the store cannot be read now, or None."""
+        return self._blobs.usable()
+
+    def list(self, prefix: str) -> list[str]:
+        """The keys inside the folder `prefix` (with or without a final slash; "" for all), sorted; empty if
+        there is none."""
+        return sorted(self._blobs.keys(_folder(prefix)))
 
 
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _blobs_at(uri: str) -> Blobs:
+    scheme, separator, _ = uri.partition("://")
+    if not separator or scheme == "file":
+        return FolderBlobs.at(uri)
+    raise StoreError(
+        f"store {uri!r} is of a kind we do not have",
+        code="unsupported-store",
+        hint="set PAIRSIEVE_STORE to a folder or to s3://bucket/prefix",
+    )
+
+
+def _checked(key: str) -> str:
+    if any(part in ("", ".", "..") for part in key.split("/")) or "\\" in key or "\0" in key:
+        raise StoreError(f"store key {key!r} is not allowed", code="bad-key")
+    if is_scratch(key.partition("/")[0]):
+        raise StoreError(f"store key {key!r} is in a folder for unfinished files", code="bad-key")
+    return key
+
+
+def _folder(prefix: str) -> str:
+    return _checked(prefix.rstrip("/")) if prefix.rstrip("/") else ""
+
+
+def _damage(message: str) -> StoreError:
+    return StoreError(message, code="damaged", hint="restore it from a copy of the store")
+
+
+def _unusable(uri: str, reason: str) -> StoreError:
+    return StoreError(
+        f"store {uri} cannot be used ({reason})",
+        code="store-unusable",
+        hint="set PAIRSIEVE_STORE to a writable folder on a disk with hard links, or to s3://bucket/prefix",
+    )
 
 
 @contextmanager
-def _clear_errors(key: str) -> Iterator[None]:
+def _clear_errors(key: str, *, done: str = "written") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise StoreError(
-            f"{key} cannot be written ({_reason(error)})", hint="check the space and permissions of the disk"
+            f"{key} cannot be {done} ({_reason(error)})", hint="check the space and permissions of the disk"
         ) from error
 
 

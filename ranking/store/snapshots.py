@@ -6,7 +6,7 @@ from typing import Any
 
 from ranking.datasets import list_datasets
 from ranking.errors import NotFoundError, StoreError
-from ranking.names import canonical_json, parse_json, scorer_name, sha256_file, sha256_hex, utc_now
+from ranking.names import canonical_json, parse_json, scorer_name, sha256_hex, utc_now
 from ranking.store.blobs import Store
 from ranking.store.commits import Commit, list_commits
 
@@ -115,17 +115,17 @@ def verify_snapshot(store: Store, snapshot: Snapshot) -> list[str]:
     """What is wrong with a snapshot's files, one line each, after hashing every one; empty if all is well."""
     problems = []
     for member in snapshot.members:
-        path = store.path(member.file)
-        if not path.is_file():
+        found = store.digest(member.file)
+        if found is None:
             problems.append(f"{member.file} is missing")
-        elif sha256_file(path) != member.sha256:
+        elif found != member.sha256:
             problems.append(f"{member.file} is damaged: its sha256 is not {member.sha256}")
     return problems
 
 
 def _checked_member(store: Store, commit: Commit) -> Member:
-    path = store.path(commit.file)
-    size = path.stat().st_size if path.is_file() else None
+    entry = store.entry(commit.file)
+    size = entry.bytes if entry else None
     if size != commit.bytes:
         state = "is missing" if size is None else f"has {size} bytes, not {commit.bytes}"
         raise StoreError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
@@ -22,11 +20,11 @@ def livez(_query: NoQuery) -> Health:
 @router.get("/readyz", response_model=Health, responses={503: {"model": Health}})
 def readyz(parts: PartsDep, _query: NoQuery) -> Response:
     """The store can be read and the newest snapshot is loaded; 503 otherwise."""
-    readable = os.access(parts.store.root, os.R_OK | os.X_OK)
+    trouble = parts.store.usable()
     view, error = parts.snapshots.view, parts.snapshots.error
     loaded = f"snapshot {view.number}" if view.snapshot else "no snapshot yet"
     checks = {
-        "store": Check(ok=readable, detail="readable" if readable else "the store's folder cannot be read"),
+        "store": Check(ok=trouble is None, detail=trouble or "readable"),
         "snapshot": Check(ok=error is None, detail=loaded if error is None else f"a newer one failed; {loaded}"),
     }
     ok = all(check.ok for check in checks.values())

@@ -75,7 +75,7 @@ def _histograms(outcome: Outcome, dataset: str) -> list[str]:
     path = wide_table(outcome.store, outcome.snapshot, dataset)
     drawn = []
     with duck.connect() as con:
-        chosen = duck.parquet_scan([outcome.store.path(outcome.best.subset.pairs_key)])
+        chosen = duck.parquet_scan([outcome.store.local(outcome.best.subset.pairs_key)])
         for scorer in SCORERS:
             gap = duck.identifier(f"{scorer}.gap")
             table = duck.arrow(

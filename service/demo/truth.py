@@ -28,7 +28,7 @@ def label_accuracy(
     """The accuracy of the human labels of a dataset, or of one of its subsets."""
     found = get_dataset(store, dataset, revision=snapshot.datasets[dataset].revision if snapshot else None)
     chosen = (
-        f"WHERE pair_id IN (SELECT pair_id FROM {duck.parquet_scan([store.path(subset.pairs_key)])})" if subset else ""
+        f"WHERE pair_id IN (SELECT pair_id FROM {duck.parquet_scan([store.local(subset.pairs_key)])})" if subset else ""
     )
     with duck.connect() as con:
         row = duck.arrow(

@@ -86,9 +86,9 @@ def test_a_source_that_cannot_be_ingested(
     store: Store, tmp_path: Path, make: Callable[[Path], Path], saying: str
 ) -> None:
     source = make(tmp_path)
-    before = tree(store.root)
+    before = tree(store.workspace)
     assert_refused(pairsieve("ingest", source, "--dataset", "pets"), status=1, saying=saying)
-    assert tree(store.root) == before
+    assert tree(store.workspace) == before
 
 
 def test_bad_rows_can_be_left_out_and_are_counted(store: Store, tmp_path: Path) -> None:
@@ -157,10 +157,10 @@ def test_a_wrong_word_is_named(
     scored: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], status: int, saying: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    before = tree(scored.root)
+    before = tree(scored.workspace)
     assert_refused(pairsieve(*words), status=status, saying=saying)
     # Looking may derive a wide table; nothing that counts may change.
-    kept = {name: data for name, data in tree(scored.root).items() if not name.startswith("wide/")}
+    kept = {name: data for name, data in tree(scored.workspace).items() if not name.startswith("wide/")}
     assert kept == {name: data for name, data in before.items() if not name.startswith("wide/")}
 
 
@@ -171,7 +171,7 @@ def test_a_subset_that_would_be_empty_is_refused(scored: Store, tmp_path: Path) 
         "where: {field: technical.gap, op: gt, value: 1000}\n"
     )
     assert_refused(pairsieve("subset", "create", "none", "--recipe", recipe), status=1, saying="selects no pair")
-    assert not list((scored.root).glob("subsets/**/*"))
+    assert not list((scored.workspace).glob("subsets/**/*"))
 
 
 def test_no_snapshot_yet(store: Store) -> None:

@@ -30,6 +30,7 @@ CHILD = """
 import os, pathlib, shutil, signal, sys
 sys.path[:0] = {paths!r}
 from ranking.store.blobs import Store
+from ranking.store.folder import FolderBlobs
 from ranking.ingest import ingest
 from ranking.store.snapshots import create_snapshot
 from scored import score_all
@@ -46,7 +47,7 @@ def die_at(n):
         return call
     for name in ("fsync", "link"):
         setattr(os, name, counted(getattr(os, name)))
-    for name in ("unlink", "replace", "mkdir", "open"):
+    for name in ("unlink", "replace", "rename", "mkdir", "open"):
         setattr(pathlib.Path, name, counted(getattr(pathlib.Path, name)))
 
 for n in range(1, 200):
@@ -54,7 +55,7 @@ for n in range(1, 200):
     shutil.copytree({store!r}, folder)
     child = os.fork()
     if child == 0:
-        store = Store(folder)
+        store = Store(FolderBlobs(folder))
         die_at(n)
         {work}
         os._exit(0)
@@ -74,7 +75,7 @@ SNAPSHOT = "create_snapshot(store)"
 def kills(folder: Path, work: str, *, prepared: Store, audit: Callable[[Store], None]) -> int:
     """Kill `work` on copies of a store before its 1st, 2nd … step, then audit each copy; how many kills it
     took."""
-    script = CHILD.format(paths=PATHS, folder=str(folder), store=str(prepared.root), work=work)
+    script = CHILD.format(paths=PATHS, folder=str(folder), store=prepared.uri, work=work)
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=250, check=False)
     assert ended.returncode == 0, ended.stderr
     copies = sorted(folder.glob("killed-*"))
@@ -93,7 +94,7 @@ def ingested(folder: Path) -> Store:
 def audit_commits(store: Store) -> None:
     """Every marker names a whole file, and doing the work again gives the full, verified result."""
     for commit in list_commits(store):
-        assert sha256_file(store.path(commit.file)) == commit.sha256
+        assert sha256_file(store.local(commit.file)) == commit.sha256
     snapshot = score_all(store, "pets", {"sharp@00000000": lambda uid: len(uid) / 8})
     assert verify_snapshot(store, snapshot) == []
     job = plan.create_plan(store, "pets", ["sharp@00000000"])

@@ -107,7 +107,7 @@ def assert_exactly_once(store: Store, plan: Plan, expected: pa.Table) -> None:
 def scores(store: Store, plan: Plan) -> pa.Table:
     """Every committed row of the plan's scorers, sorted."""
     tables = [
-        pq.read_table(store.path(commit.file), partitioning=None).append_column(
+        pq.read_table(store.local(commit.file), partitioning=None).append_column(
             "scorer", pa.array([commit.scorer_id] * commit.rows)
         )
         for commit in list_commits(store)

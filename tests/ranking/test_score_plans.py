@@ -121,7 +121,7 @@ def test_what_does_not_exist_is_said_so(store: Store, dataset: Dataset) -> None:
 
 
 def test_a_damaged_revision_is_refused(store: Store, dataset: Dataset) -> None:
-    path = store.path("datasets/pets/revisions/0000000001.json")
+    path = store.local("datasets/pets/revisions/0000000001.json")
     path.write_bytes(path.read_bytes().replace(b'"rows":6', b'"rows":7', 1))
     with pytest.raises(StoreError, match="does not have its sha"):
         get_dataset(store, dataset.name)

@@ -57,7 +57,7 @@ def test_the_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> 
     first = cursor_key(store)
     assert len(first) == 32
     assert cursor_key(Store.open(tmp_path)) == first
-    assert stat.S_IMODE(store.path(KEY).stat().st_mode) == 0o600
+    assert stat.S_IMODE(store.local(KEY).stat().st_mode) == 0o600
     assert not [path for path in store.tmp().iterdir() if path.is_file()]
 
 

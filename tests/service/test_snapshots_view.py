@@ -72,7 +72,7 @@ def test_a_damaged_snapshot_keeps_the_view_there_was(tmp_path: Path) -> None:
     snapshots._try_refresh()
     assert snapshots.view.number == 1
     assert snapshots.error is not None
-    store.path("snapshots/0000000002.json").unlink()
+    store.local("snapshots/0000000002.json").unlink()
     snapshots._try_refresh()
     snapshots.stop()
 

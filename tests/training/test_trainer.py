@@ -37,7 +37,7 @@ def test_a_run_starts_at_ln_2_and_leaves_a_loadable_unet_and_its_metrics(
     assert (result.steps, result.pairs, result.skipped) == (3, subset.rows, 0)
     assert run_state(store, run) == "done"
     assert len(store.get(f"{result.output}/metrics.jsonl").splitlines()) == 3
-    trained = load_unet(store.path(f"{result.output}/unet"), device=torch.device("cpu"))
+    trained = load_unet(store.local_folder(f"{result.output}/unet"), device=torch.device("cpu"))
     before = load_model(str(tiny_model), device="cpu").unet
     moved = [
         name

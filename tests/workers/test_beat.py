@@ -20,7 +20,7 @@ from workers.celery_app import make_app
 @pytest.fixture
 def app(store: Store, monkeypatch: pytest.MonkeyPatch) -> Celery:
     monkeypatch.setenv("PAIRSIEVE_CLOCK_SPEED", str(86_400 / 0.05))
-    assert store.root.is_dir()
+    assert store.workspace.is_dir()
     return make_app(load_settings())
 
 
@@ -66,7 +66,7 @@ def test_a_due_schedule_is_recorded_in_the_store_and_announced_once(app: Celery,
     for beat in beats * 2:
         beat.tick()
     assert sorted(sent(app)) == ["workers.advance_schedules", "workers.reconcile", "workers.reconcile"]
-    assert [path.name for path in (store.root / "ticks/nightly").iterdir()] == ["0000000001"]
+    assert [path.name for path in (store.workspace / "ticks/nightly").iterdir()] == ["0000000001"]
 
 
 def test_a_restart_neither_loses_nor_repeats_a_tick(app: Celery, store: Store) -> None:
@@ -79,7 +79,7 @@ def test_a_restart_neither_loses_nor_repeats_a_tick(app: Celery, store: Store) -
     time.sleep(0.06)
     StoreScheduler(app).tick()
     assert sent(app).count("workers.advance_schedules") == 1
-    assert len(list((store.root / "ticks/nightly").iterdir())) == 2
+    assert len(list((store.workspace / "ticks/nightly").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_without_a_broker_it_goes_on_and_the_tick_stays_open(
     ingest(store, tmp_path / "a.parquet", "pets")
     add(store)
     assert StoreScheduler(make_app(load_settings())).tick() > 0
-    assert (store.root / "ticks/nightly/0000000001/due.json").is_file()
+    assert (store.workspace / "ticks/nightly/0000000001/due.json").is_file()

@@ -26,7 +26,7 @@ def plan(store: Store, dataset: Dataset) -> Plan:
 
 
 def take(store: Store, plan: Plan, committee: FakeCommittee, **changes: float) -> Outcome:
-    settings = Settings(store=str(store.root), **changes)  # type: ignore[arg-type]
+    settings = Settings(store=store.uri, **changes)  # type: ignore[arg-type]
     return score_one(store, plan, plan.slices[0], lambda _: committee, settings=settings)
 
 
@@ -56,7 +56,7 @@ def test_a_plan_is_scored_here_without_any_broker_and_a_second_time_does_nothing
     assert not report.errors and not report.elsewhere
     asked = len(committee.calls)
     assert score_here(store, plan, committee).reports == () and len(committee.calls) == asked
-    assert not (store.root / "broker").exists()
+    assert not (store.workspace / "broker").exists()
 
 
 def test_only_the_scorers_without_a_marker_are_asked_for(store: Store, plan: Plan) -> None:
@@ -144,7 +144,7 @@ def test_losing_every_hint_changes_no_decision_about_what_is_done(store: Store, 
     unit = plan.slices[0].unit
     with pytest.raises(Exception, match="broken on"):
         take(store, plan, FakeCommittee(hook=broken))
-    for path in (store.root / "hints").rglob("*"):
+    for path in (store.workspace / "hints").rglob("*"):
         if path.is_file():
             path.write_bytes(b"torn")
     stands = standing(store, plan, unit, lease_seconds=600)

@@ -28,7 +28,7 @@ def committed(store: Store, scorer_id: str) -> dict[tuple[str, str], tuple[float
     found: dict[tuple[str, str], tuple[float | None, str]] = {}
     for commit in list_commits(store):
         if commit.scorer_id == scorer_id:
-            for row in pq.read_table(store.path(commit.file), partitioning=None).to_pylist():
+            for row in pq.read_table(store.local(commit.file), partitioning=None).to_pylist():
                 key = (row["image_uid"], row["prompt_id"])
                 assert key not in found
                 found[key] = (row["score"], row["status"])
@@ -209,7 +209,7 @@ def test_an_empty_prompt_list_is_an_empty_answer() -> None:
 def test_the_shards_have_exactly_the_columns_that_the_snapshot_joins(store: Store) -> None:
     score_all(store, "pets", FakeCommittee())
     for commit in list_commits(store):
-        assert pq.read_schema(store.path(commit.file)).types == [
+        assert pq.read_schema(store.local(commit.file)).types == [
             pa.string(),
             pa.string(),
             pa.float32(),

@@ -36,7 +36,7 @@ def plan(store: Store, dataset: Dataset) -> Plan:
 def look(store: Store, sender: FakeSender, **changes: float) -> list[str]:
     """The units that one look publishes."""
     sender.units = []
-    reconcile(store, sender, settings=Settings(store=str(store.root), **changes))  # type: ignore[arg-type]
+    reconcile(store, sender, settings=Settings(store=store.uri, **changes))  # type: ignore[arg-type]
     return sender.units
 
 
@@ -104,7 +104,7 @@ def test_a_failed_slice_is_tried_again_after_a_while_and_buried_after_enough_tri
     def broken(prompts: list[str]) -> None:
         raise RuntimeError(f"broken on {len(prompts)}")
 
-    sender, settings = FakeSender(store, waiting=7), Settings(store=str(store.root), max_attempts=2)
+    sender, settings = FakeSender(store, waiting=7), Settings(store=store.uri, max_attempts=2)
     look(store, sender)
     for _ in range(2):
         with pytest.raises(Exception, match="broken"):
@@ -143,7 +143,7 @@ def run(store: Store, plan: Plan) -> str:
 def look_at_runs(store: Store, sender: FakeSender, **changes: float) -> list[str]:
     """The runs that one look publishes."""
     sender.run_ids = []
-    reconcile(store, sender, settings=Settings(store=str(store.root), **changes))  # type: ignore[arg-type]
+    reconcile(store, sender, settings=Settings(store=store.uri, **changes))  # type: ignore[arg-type]
     return sender.run_ids
 
 

@@ -48,7 +48,7 @@ def resolve(names: list[str]) -> dict[str, str]:
 
 
 def advance(store: Store, sender: FakeSender, **changes: Any) -> TickState:
-    (state,) = advance_schedules(store, sender, resolve, settings=Settings(store=str(store.root), **changes))
+    (state,) = advance_schedules(store, sender, resolve, settings=Settings(store=store.uri, **changes))
     return state
 
 

@@ -106,7 +106,7 @@ def test_the_table_is_built_once_and_again_when_lost_or_damaged(store: Store, sn
 
 
 def test_a_damaged_score_file_is_never_joined(store: Store, snapshot: Snapshot) -> None:
-    path = store.path(snapshot.members[0].file)
+    path = store.local(snapshot.members[0].file)
     data = bytearray(path.read_bytes())
     data[30] ^= 1
     path.write_bytes(data)

@@ -24,7 +24,7 @@ def commit(store: Store, table: pa.Table, *, items: pa.Table | None = None, atte
 def test_a_commit_names_a_file_that_holds_the_scores(store: Store) -> None:
     assert commit(store, GOOD)
     marker = get_commit(store, scorer_id=SCORER, unit=UNIT)
-    path = store.path(marker.file)
+    path = store.local(marker.file)
     assert pq.read_table(path, partitioning=None).equals(GOOD)
     assert (marker.sha256, marker.bytes) == (sha256_file(path), path.stat().st_size)
     assert (marker.rows, marker.n_bad, marker.attempt) == (3, 1, "try")
@@ -45,7 +45,7 @@ def test_of_racing_commits_with_different_scores_one_wins(store: Store) -> None:
     assert won.count(True) == 1
     marker = get_commit(store, scorer_id=SCORER, unit=UNIT)
     assert marker.attempt == str(won.index(True))
-    assert pq.read_table(store.path(marker.file), partitioning=None)["score"].to_pylist() == [float(marker.attempt)]
+    assert pq.read_table(store.local(marker.file), partitioning=None)["score"].to_pylist() == [float(marker.attempt)]
 
 
 def test_units_are_known_by_scorer(store: Store) -> None:

@@ -87,7 +87,7 @@ def test_of_two_versions_of_a_scorer_the_one_with_more_rows_stands_for_the_name(
 def test_a_damaged_score_file_is_found_by_verifying(store: Store) -> None:
     commit(store, "a@00000000", "1", 2)
     snapshot = create_snapshot(store)
-    path = store.path(snapshot.members[0].file)
+    path = store.local(snapshot.members[0].file)
     data = bytearray(path.read_bytes())
     data[40] ^= 1
     path.write_bytes(data)
@@ -98,7 +98,7 @@ def test_a_damaged_score_file_is_found_by_verifying(store: Store) -> None:
 
 def test_a_committed_file_that_is_gone_or_cut_stops_the_next_snapshot(store: Store) -> None:
     commit(store, "a@00000000", "1", 2)
-    path = store.path(create_snapshot(store).members[0].file)
+    path = store.local(create_snapshot(store).members[0].file)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StoreError, match="bytes, not"):
         create_snapshot(store)
@@ -110,7 +110,7 @@ def test_a_committed_file_that_is_gone_or_cut_stops_the_next_snapshot(store: Sto
 def test_a_snapshot_that_was_tampered_with_is_refused(store: Store) -> None:
     commit(store, "a@00000000", "1", 2)
     member = create_snapshot(store).members[0]
-    path = store.path("snapshots/0000000001.json")
+    path = store.local("snapshots/0000000001.json")
     path.write_bytes(path.read_bytes().replace(member.sha256.encode(), sha256_hex(b"else").encode()))
     with pytest.raises(StoreError, match="does not have its sha"):
         get_snapshot(store, 1)

@@ -121,7 +121,7 @@ def test_a_subset_holds_the_taken_pairs_best_first(store: Store, world: Snapshot
     assert winners(pairs) == [("c3", "c0"), ("d2", "d1")]
     assert pairs["rank"].to_pylist() == [1, 2]
     assert (subset.rows, subset.dataset, subset.snapshot.sha) == (2, "pets", world.sha)
-    assert subset.sha256 == sha256_file(store.path(subset.pairs_key))
+    assert subset.sha256 == sha256_file(store.local(subset.pairs_key))
     assert store.list("tmp") == []
 
 
@@ -226,7 +226,7 @@ def test_every_pair_can_be_explained(store: Store, world: Snapshot) -> None:
 
 def test_a_damaged_subset_is_not_handed_out(store: Store, world: Snapshot) -> None:
     subset = create_subset(store, recipe(), world)
-    path = store.path(subset.pairs_key)
+    path = store.local(subset.pairs_key)
     data = bytearray(path.read_bytes())
     data[50] ^= 1
     path.write_bytes(data)
