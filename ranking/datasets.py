@@ -15,10 +15,11 @@ from ranking.store.parquet import DataFile
 @dataclass(frozen=True)
 class Source:
     """A file that pairs were ingested from. `index` is what the `source` columns hold; `uri` is where it was
-    then."""
+    then, `root` where paths of image files start."""
 
     index: int
     uri: str
+    root: str
     bytes: int
     sha256: str
     rows: int
@@ -59,7 +60,7 @@ class Revision:
         content = asdict(self)
         del content["created"]
         for source in content["sources"]:
-            del source["uri"]
+            del source["uri"], source["root"]
         return sha256_hex(canonical_json(content))
 
 

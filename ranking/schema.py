@@ -13,12 +13,16 @@ PAIRS: pa.Schema = pa.schema(
         ("label_1", pa.float64()),
         ("is_tie", pa.bool_()),
         ("winner", pa.int8()),  # 0 or 1; null for ties
+        ("votes_0", pa.float64()),  # judges for image 0, whole or weighted; null where one person judged
+        ("votes_1", pa.float64()),
         ("rater", pa.string()),
         ("model_0", pa.string()),
         ("model_1", pa.string()),
         ("created_at", pa.timestamp("us")),  # UTC, without a zone
         ("source", pa.int32()),  # index into the dataset's sources
         ("row", pa.int64()),  # row within the source file, from 0
+        ("item_0", pa.int64()),  # (image 0, prompt) as a position in the dataset's items, over all revisions
+        ("item_1", pa.int64()),
     ]
 )
 """One row per pair, in the order of the sources."""
@@ -29,9 +33,11 @@ ITEMS: pa.Schema = pa.schema(
         ("prompt_id", pa.string()),
         ("prompt", pa.string()),
         ("source", pa.int32()),
+        # Where the bytes are: a cell of the source, or a file below its root or an address, or nowhere.
         ("row_group", pa.int32()),
         ("row", pa.int64()),  # row within the source file (not within the row group), from 0
-        ("column", pa.string()),  # holds the image's bytes; null where the source carries none
+        ("column", pa.string()),  # dotted where nested
+        ("file", pa.string()),
         ("slice", pa.string()),  # the unit this item is scored in
     ]
 )

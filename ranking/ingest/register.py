@@ -10,9 +10,10 @@ from pathlib import Path
 from ranking import duck
 from ranking.datasets import Dataset, Revision, Slice, Source, find_dataset, put_revision
 from ranking.errors import SourceError
+from ranking.ingest.adapters import Options
 from ranking.ingest.derive import Derivation
 from ranking.ingest.sources import find_sources
-from ranking.ingest.stage import BadRows, Progress, StagedSource, recognised_format, stage
+from ranking.ingest.stage import BadRows, Progress, StagedSource, adapter_for, stage, suffixes
 from ranking.names import check_name
 from ranking.schema import ITEMS, PAIRS
 from ranking.settings import load_settings
@@ -49,37 +50,37 @@ def ingest(
     dataset: str,
     *,
     format: str = "auto",
+    options: Options | None = None,
     skip_bad_rows: bool = False,
     progress: Progress | None = None,
     slice_items: int | None = None,
 ) -> IngestReport:
-    """Add the pairs of `source` (a Parquet file, or a folder of *.parquet) to `dataset`, which is made if
-    absent.
+    """Add the pairs of `source` (a file, or a folder of files) to `dataset`, which is made if absent.
 
-    Files whose bytes are known add nothing. `progress(done_rows, total_rows)` is called as rows are read.
+    Files whose bytes are known add nothing. `progress(done_bytes, total_bytes)` is called as files are read.
     `slice_items` bounds the items of one slice (default: the setting). Raises SourceError, with nothing
     published, for a missing or unreadable source, missing columns, or unusable rows unless `skip_bad_rows`.
     """
     check_name("dataset", dataset)
-    files = find_sources(source)
-    chosen = recognised_format(files, format)
+    files = find_sources(source, suffixes(format))
+    adapter = adapter_for(files, format)
     slice_items = slice_items or load_settings().slice_items
     parent = find_dataset(store, dataset)
     with _scratch(store) as folder:
-        staged, bad = stage(files, folder, known=_known(parent), progress=progress)
+        staged, bad = stage(files, adapter, options or Options(), folder, known=_known(parent), progress=progress)
         if bad.counts and not skip_bad_rows:
             raise bad.refusal()
         while True:
             new = [item for item in staged if item.sha256 not in _known(parent)]
             if not new:
-                return _nothing_new(parent, chosen, len(files))
+                return _nothing_new(parent, adapter.name, len(files))
             revision = _build(
                 store,
                 parent,
                 new,
                 bad,
                 dataset=dataset,
-                format=chosen,
+                format=adapter.name,
                 slice_items=slice_items,
                 scratch=folder,
             )
@@ -129,7 +130,7 @@ def _build(
         parent=parent.revision_sha if parent else None,
         format=format,
         sources=tuple(
-            Source(first_source + i, str(item.file.path), item.file.bytes, item.sha256, item.file.rows)
+            Source(first_source + i, item.file.uri, item.file.root, item.file.bytes, item.sha256, item.rows)
             for i, item in enumerate(new)
         ),
         pairs=pairs,
@@ -148,7 +149,7 @@ def _report(revision: Revision, new: list[StagedSource], n_files: int) -> Ingest
         created=True,
         sources_added=len(new),
         sources_known=n_files - len(new),
-        rows_read=sum(item.file.rows for item in new),
+        rows_read=sum(item.rows for item in new),
         pairs_added=revision.pairs.rows,
         items_added=revision.items.rows,
         slices_added=len(revision.slices),

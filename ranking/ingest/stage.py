@@ -3,39 +3,35 @@ nothing.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ranking.errors import SourceError, UnknownNameError
-from ranking.ingest import pickapic
+from ranking.ingest.adapters import ADAPTERS, Adapter, Options
+from ranking.ingest.raw import JUDGEMENTS
 from ranking.ingest.sources import SourceFile
 from ranking.names import sha256_file
 from ranking.store.parquet import write_parquet
 
 Progress = Callable[[int, int], None]
-BATCH_ROWS = 65_536
-FORMATS = (pickapic.NAME,)
 
-STAGED: pa.Schema = pa.schema([*pickapic.RAW, ("ordinal", pa.int32()), ("row", pa.int64()), ("row_group", pa.int32())])
-"""RAW, and where the row came from: the position of its source in this ingest, its row and its row group
-there.
-"""
+STAGED: pa.Schema = pa.schema([*JUDGEMENTS, ("ordinal", pa.int32()), ("position", pa.int64())])
+"""JUDGEMENTS, the position of the row's source in this ingest, and the row's among the rows of its source."""
 
 
 @dataclass(frozen=True)
 class StagedSource:
-    """One source file, hashed and read into the file `staged`. `ordinal` is its position in this ingest."""
+    """One source file, hashed and read into the file `judgements`. `ordinal` is its position in this ingest."""
 
     ordinal: int
     file: SourceFile
     sha256: str
-    image_columns: tuple[str | None, str | None]
-    staged: Path
+    rows: int
+    judgements: Path
 
 
 @dataclass
@@ -45,15 +41,15 @@ class BadRows:
     counts: dict[str, int] = field(default_factory=dict)
     first: str = ""
 
-    def add(self, file: SourceFile, first_row: int, reasons: pa.Array) -> None:
-        """Count the reasons of a batch that begins at `first_row` of `file`."""
+    def add(self, file: SourceFile, rows: pa.Array, reasons: pa.Array) -> None:
+        """Count the reasons of a batch of rows."""
         if reasons.null_count == len(reasons):
             return
         for entry in pc.value_counts(reasons.drop_null()).to_pylist():
             self.counts[entry["values"]] = self.counts.get(entry["values"], 0) + entry["counts"]
         if not self.first:
             at = pc.index(reasons.is_valid(), True).as_py()
-            self.first = f"{file.path} row {first_row + at} ({reasons[at].as_py()})"
+            self.first = f"{file.uri} row {rows[at].as_py()} ({reasons[at].as_py()})"
 
     def refusal(self) -> SourceError:
         """The error that says all of it in one line."""
@@ -65,79 +61,74 @@ class BadRows:
         )
 
 
-def recognised_format(files: list[SourceFile], wanted: str) -> str:
-    """The format of the files, after checking that each has its columns. UnknownNameError for a format we do
-    not have, SourceError that names the missing columns.
+def suffixes(wanted: str) -> list[str]:
+    """The endings of files that the format `wanted` reads, or any format with "auto"."""
+    return sorted({end for adapter in ADAPTERS if wanted in ("auto", adapter.name) for end in adapter.suffixes})
+
+
+def adapter_for(files: list[SourceFile], wanted: str) -> Adapter:
+    """The adapter of the format `wanted`, or with "auto" the first that every file fits. UnknownNameError for a
+    format we do not have, SourceError that says why the files do not fit.
     """
-    if wanted not in ("auto", *FORMATS):
-        raise UnknownNameError.among("format", wanted, ("auto", *FORMATS))
-    for file in files:
-        missing = pickapic.missing_columns(file.schema)
-        if missing:
-            raise SourceError(
-                f"source {file.path} lacks the columns {', '.join(missing)} of format {pickapic.NAME}",
-                code="source-columns",
-                hint=f"it has {', '.join(file.schema.names[:30]) or 'none'}",
-            )
-    return pickapic.NAME
+    known = {adapter.name: adapter for adapter in ADAPTERS}
+    if wanted != "auto" and wanted not in known:
+        raise UnknownNameError.among("format", wanted, ("auto", *known))
+    candidates = ADAPTERS if wanted == "auto" else (known[wanted],)
+    reasons = []
+    for adapter in candidates:
+        reason = next((f"{file.uri}: {why}" for file in files if (why := adapter.mismatch(file))), None)
+        if reason is None:
+            return adapter
+        reasons.append(f"not {adapter.name}, as {reason}")
+    raise SourceError(
+        f"source {files[0].root} is of no format we know ({'; '.join(reasons)})",
+        code="source-columns",
+        hint="name its --format, or map its columns with --format table",
+    )
 
 
 def stage(
-    files: list[SourceFile], folder: Path, *, known: set[str], progress: Progress | None
+    files: list[SourceFile],
+    adapter: Adapter,
+    options: Options,
+    folder: Path,
+    *,
+    known: set[str],
+    progress: Progress | None,
 ) -> tuple[list[StagedSource], BadRows]:
     """Read every file whose SHA-256 is not in `known` (nor met before in this call) into `folder`.
 
-    Rows are read in batches without the image columns, so memory does not grow with the files.
+    Rows are read in batches without the images, so memory does not grow with the files.
     """
     bad = BadRows()
     met = set(known)
     sources: list[StagedSource] = []
-    done, total = 0, sum(file.rows for file in files)
+    done, total = 0, sum(file.bytes for file in files)
     for file in files:
-        sha256 = sha256_file(file.path)
+        sha256 = file.sha256 or sha256_file(Path(file.uri))
         if sha256 not in met:
             met.add(sha256)
             ordinal = len(sources)
-            staged = folder / f"{ordinal}.parquet"
-            counted = (_counted(batch, file, bad, progress, done, total) for batch in _batches(file, ordinal))
-            write_parquet(staged, STAGED, counted)
-            images = pickapic.image_columns(file.schema)
-            sources.append(StagedSource(ordinal, file, sha256, images, staged))
-        done += file.rows
+            path = folder / f"{ordinal}.parquet"
+            rows = write_parquet(path, STAGED, _counted(adapter.read(file, options), file, bad, ordinal))
+            if not rows:
+                raise SourceError(f"source {file.uri} has no rows", code="source-empty", hint="leave it out")
+            sources.append(StagedSource(ordinal, replace(file, sha256=sha256), sha256, rows, path))
+        done += file.bytes
         if progress:
             progress(done, total)
     return sources, bad
 
 
 def _counted(
-    batch: pa.RecordBatch, file: SourceFile, bad: BadRows, progress: Progress | None, done: int, total: int
-) -> pa.RecordBatch:
-    first_row = batch["row"][0].as_py()
-    bad.add(file, first_row, batch["reason"])
-    if progress:
-        progress(done + first_row + batch.num_rows, total)
-    return batch
-
-
-def _batches(file: SourceFile, ordinal: int) -> Iterator[pa.RecordBatch]:
-    starts = np.array(file.group_starts, dtype=np.int64)
+    batches: Iterator[pa.RecordBatch], file: SourceFile, bad: BadRows, ordinal: int
+) -> Iterator[pa.RecordBatch]:
     first = 0
-    try:
-        with pq.ParquetFile(file.path) as reader:
-            columns = pickapic.columns_to_read(file.schema)
-            for batch in reader.iter_batches(batch_size=BATCH_ROWS, columns=columns):
-                rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
-                raw = pickapic.raw_batch(file, batch)
-                groups = np.searchsorted(starts, rows, side="right") - 1
-                place = [
-                    pa.array(np.full(len(rows), ordinal, dtype=np.int32)),
-                    pa.array(rows),
-                    pa.array(groups.astype(np.int32)),
-                ]
-                first += batch.num_rows
-                if batch.num_rows:
-                    yield pa.record_batch([*raw.columns, *place], schema=STAGED)
-    except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"source {file.path} cannot be read ({error})", hint="check the file") from error
-    if first != file.rows:
-        raise SourceError(f"source {file.path} has {first} rows, its footer says {file.rows}", hint="check the file")
+    for batch in batches:
+        bad.add(file, batch["row"], batch["reason"])
+        place = [
+            pa.array(np.full(batch.num_rows, ordinal, np.int32)),
+            pa.array(np.arange(first, first + batch.num_rows, dtype=np.int64)),
+        ]
+        first += batch.num_rows
+        yield pa.record_batch([*batch.columns, *place], schema=STAGED)

@@ -36,7 +36,7 @@ def items_of(store: Store, name: str) -> list[dict[str, Any]]:
 
 
 def untouched(store: Store) -> bool:
-    return list_datasets(store) == [] and store.list("datasets") == [] and store.list("tmp") == []
+    return list_datasets(store) == [] and store.list("datasets") == [] and list(store.tmp().iterdir()) == []
 
 
 def test_a_row_becomes_a_pair_with_its_label_and_origin(store: Store, tmp_path: Path) -> None:

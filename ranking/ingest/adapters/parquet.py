@@ -1,0 +1,109 @@
+"""Parquet files as adapters read them: in bounded batches, with the place of every row. Trusts no footer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ranking.errors import SourceError
+from ranking.ingest.sources import SourceFile
+
+BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a file: their columns, their numbers in the file from 0 (int64) and their row groups (int32)."""
+
+    file: SourceFile
+    columns: pa.RecordBatch
+    rows: pa.Array
+    row_groups: pa.Array
+
+    def column(self, name: str, convert: Callable[[pa.Array], pa.Array], kind: pa.DataType) -> pa.Array:
+        """A column converted to `kind`; nulls if the file has none of that name. SourceError if it does not
+        convert."""
+        if name not in self.columns.schema.names:
+            return pa.nulls(self.columns.num_rows, kind)
+        values = self.columns.column(name)
+        try:
+            converted = convert(values)
+            converted.validate(full=True)
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise SourceError(
+                f"column {name} of {self.file.uri} is {values.type} and does not read as {kind} ({error})",
+                code="source-columns",
+            ) from error
+        return converted
+
+    def text(self, name: str) -> pa.Array:
+        """A column as strings."""
+        return self.column(name, lambda values: pc.cast(values, pa.string()), pa.string())
+
+    def number(self, name: str) -> pa.Array:
+        """A column as float64."""
+        return self.column(name, lambda values: pc.cast(values, pa.float64()), pa.float64())
+
+    def flag(self, name: str) -> pa.Array:
+        """A column as booleans."""
+        return self.column(name, lambda values: pc.cast(values, pa.bool_()), pa.bool_())
+
+    def time(self, name: str) -> pa.Array:
+        """A timestamp column in microseconds, finer parts cut off."""
+        return self.column(name, _microseconds, pa.timestamp("us"))
+
+    def places(self, column_0: str | None, column_1: str | None) -> dict[str, pa.Array]:
+        """Pointers that say: the images are in these columns of the judgement's own row."""
+        found: dict[str, pa.Array] = {}
+        for side, column in enumerate((column_0, column_1)):
+            if column is not None:
+                rows = self.columns.num_rows
+                found[f"row_group_{side}"] = self.row_groups
+                found[f"row_{side}"] = self.rows
+                found[f"column_{side}"] = pa.array([column] * rows, pa.string())
+        return found
+
+
+@contextmanager
+def opened(file: SourceFile) -> Iterator[pq.ParquetFile]:
+    """The file as Parquet; SourceError if it is not."""
+    try:
+        with file.open() as handle, pq.ParquetFile(handle) as found:
+            yield found
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(
+            f"source {file.uri} cannot be read as Parquet ({error})", code="source-not-parquet", hint="check the file"
+        ) from error
+
+
+def schema_of(file: SourceFile) -> pa.Schema:
+    """The file's columns."""
+    with opened(file) as found:
+        return found.schema_arrow
+
+
+def batches(file: SourceFile, columns: Sequence[str]) -> Iterator[Batch]:
+    """Some columns of a file, batch by batch; SourceError if it cannot be read or its footer counts wrongly."""
+    with opened(file) as found:
+        counts = [found.metadata.row_group(index).num_rows for index in range(found.metadata.num_row_groups)]
+        starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        first = 0
+        for batch in found.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
+            rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
+            groups = np.searchsorted(starts, rows, side="right") - 1
+            first += batch.num_rows
+            if batch.num_rows:
+                yield Batch(file, batch, pa.array(rows), pa.array(groups.astype(np.int32)))
+    if first != starts[-1]:
+        raise SourceError(f"source {file.uri} has {first} rows, its footer says {starts[-1]}", hint="check the file")
+
+
+def _microseconds(values: pa.Array) -> pa.Array:
+    if not (pa.types.is_timestamp(values.type) or pa.types.is_null(values.type)):
+        raise pa.ArrowTypeError("not a timestamp")
+    # Nanoseconds are cut off on purpose: no rater is that quick.
+    return pc.cast(values, pa.timestamp("us"), safe=False)
