@@ -83,11 +83,11 @@ class Dataset:
 
     def pairs_paths(self, store: Store) -> list[Path]:
         """The pairs files on disk, each hashed first; StoreError if one is damaged."""
-        return [store.checked_path(file.file, file.sha256) for file in self.pairs_files]
+        return store.checked_paths((file.file, file.sha256) for file in self.pairs_files)
 
     def items_paths(self, store: Store) -> list[Path]:
         """The items files on disk, each hashed first; StoreError if one is damaged."""
-        return [store.checked_path(file.file, file.sha256) for file in self.items_files]
+        return store.checked_paths((file.file, file.sha256) for file in self.items_files)
 
 
 def put_revision(store: Store, revision: Revision) -> bool:

@@ -25,6 +25,8 @@ class Blobs(Protocol):
     uri: str
     workspace: Path
     """A local folder for unfinished files, fetched copies and, without Redis, messages."""
+    readers: int
+    """How many files are worth fetching and hashing at once."""
 
     def create(self, key: str, data: bytes | Path) -> bool:
         """Create `key` durably from bytes or a local file, which is gone afterwards; False if it existed."""
@@ -49,6 +51,9 @@ class Blobs(Protocol):
 
     def local(self, key: str) -> Path | None:
         """A local file with the bytes of `key`, fetched where need be; None if there is no such key."""
+
+    def forget(self, key: str) -> bool:
+        """Drop the fetched copy of `key`; False where there is none, because the local file is the blob."""
 
     def digest(self, key: str) -> str | None:
         """The SHA-256 of the bytes that are there now, never of a fetched copy; None if there are none."""

@@ -1,7 +1,8 @@
 """The store's one primitive, `put_if_absent`, and plain reads. Knows bytes and keys, not what they mean."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,13 +117,29 @@ class Store:
         return path.parents[key.removeprefix(_folder(prefix) + "/").count("/")]
 
     def checked_path(self, key: str, sha256: str) -> Path:
-        """The local file of `key` after its bytes were hashed; StoreError if they are not the ones recorded."""
-        path = self._blobs.local(_checked(key))
+        """The local file of `key` after its bytes were hashed; StoreError if they are not the ones recorded.
+
+        A fetched copy that does not fit is dropped and fetched once more: only what the store itself has is
+        damage."""
+        with _clear_errors(key, done="read"):
+            path = self._blobs.local(_checked(key))
+            if path is not None and sha256_file(path) != sha256:
+                path = self._blobs.local(key) if self._blobs.forget(key) else path
+                if path is not None and sha256_file(path) != sha256:
+                    raise _damage(f"{key} is damaged: its sha256 is not {sha256}")
         if path is None:
             raise _damage(f"{key} is missing from the store")
-        if sha256_file(path) != sha256:
-            raise _damage(f"{key} is damaged: its sha256 is not {sha256}")
         return path
+
+    def checked_paths(self, files: Iterable[tuple[str, str]]) -> list[Path]:
+        """The local files of many (key, sha256), in their order, fetched and hashed side by side; the first
+        StoreError of `checked_path` ends it."""
+        wanted = list(files)
+        pool = ThreadPoolExecutor(min(self._blobs.readers, len(wanted)) or 1, thread_name_prefix="store-read")
+        try:
+            return list(pool.map(lambda file: self.checked_path(*file), wanted))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def digest(self, key: str) -> str | None:
         """The SHA-256 of the bytes that the store has now (not of a fetched copy); None if it has none."""

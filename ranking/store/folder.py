@@ -17,6 +17,7 @@ class FolderBlobs:
     def __init__(self, root: Path) -> None:
         self.uri = str(root)
         self.workspace = root
+        self.readers = 2
 
     @classmethod
     def at(cls, text: str) -> "FolderBlobs":
@@ -86,6 +87,10 @@ class FolderBlobs:
         """A file with the bytes of `key`, or None."""
         path = self._path(key)
         return path if path.is_file() else None
+
+    def forget(self, key: str) -> bool:  # noqa: ARG002
+        """There are no copies: the local file is the blob."""
+        return False
 
     def digest(self, key: str) -> str | None:
         """The SHA-256 of the bytes that are there now, or None."""

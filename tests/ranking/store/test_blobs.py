@@ -96,6 +96,17 @@ def test_damage_is_seen_when_a_file_is_checked(store: Store) -> None:
         store.checked_path("data/g", sha256_hex(b"good"))
 
 
+def test_many_files_are_checked_at_once_in_their_order(store: Store) -> None:
+    files = [(f"data/{index}", sha256_hex(str(index).encode())) for index in range(20)]
+    for key, _ in files:
+        store.put_if_absent(key, key.removeprefix("data/").encode())
+    assert [path.read_text() for path in store.checked_paths(files)] == [str(index) for index in range(20)]
+    assert store.checked_paths([]) == []
+    store.local("data/7").write_bytes(b"8")
+    with pytest.raises(StoreError, match="data/7 is damaged"):
+        store.checked_paths(files)
+
+
 def test_a_store_opens_twice_and_keeps_what_it_has(tmp_path: Path) -> None:
     Store.open(tmp_path / "new" / "store").put_if_absent("a", b"1")
     store = Store.open(tmp_path / "new" / "store")
