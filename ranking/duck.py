@@ -3,10 +3,14 @@ user's."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+
+
+MEMORY: Final = "2GB"
+"""What work over whole datasets may hold in memory; beyond it DuckDB spills to disk."""
 
 
 def connect(

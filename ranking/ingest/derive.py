@@ -98,14 +98,19 @@ JOIN items second ON second.image = image_1 AND second.prompt = kept.prompt
 # Items of one source lie together, as its number leads their spot.
 _SLICES = """
 WITH numbered AS (
-    SELECT item, (spot // 2) >> 36 AS source, [text_of(prompt), image::VARCHAR] AS key,
-        item - min(item) OVER (PARTITION BY (spot // 2) >> 36) AS in_source
+    SELECT item, (spot // 2) >> $bits AS source,
+        item - min(item) OVER (PARTITION BY (spot // 2) >> $bits) AS in_source
     FROM new_items
+), pieces AS (
+    SELECT source, min(item) AS start, max(item) AS last, min(in_source) AS in_source
+    FROM numbered GROUP BY source, in_source // $size
 )
 SELECT
-    source::INTEGER AS source, min(item) AS start, count(*) AS n_rows, min(in_source) AS in_source,
-    arg_min(key, item) AS first_key, arg_max(key, item) AS last_key
-FROM numbered GROUP BY source, in_source // $size ORDER BY start
+    source::INTEGER AS source, start, last - start + 1 AS n_rows, in_source,
+    [text_of(first.prompt), first.image::VARCHAR] AS first_key,
+    [text_of(final.prompt), final.image::VARCHAR] AS last_key
+FROM pieces JOIN new_items first ON first.item = start JOIN new_items final ON final.item = last
+ORDER BY start
 """
 
 _PLACED_IN_ORDER = """
@@ -202,7 +207,7 @@ class Derivation:
 
     def _cut(self, dataset: str, sha256: dict[int, str], size: int) -> list[NewSlice]:
         slices = []
-        for piece in self._con.sql(_SLICES, params={"size": size}).to_arrow_table().to_pylist():
+        for piece in self._con.sql(_SLICES, params={"size": size, "bits": _SOURCE_BITS}).to_arrow_table().to_pylist():
             # Content only, so that a unit means the same items wherever and whenever it is met.
             identity = [dataset, sha256[piece["source"]], piece["in_source"], piece["n_rows"]]
             unit = sha256_hex(canonical_json([*identity, piece["first_key"], piece["last_key"]]))[:16]

@@ -106,7 +106,7 @@ def _build(
     scratch: Path,
 ) -> Revision:
     first_source = len(parent.sources) if parent else 0
-    with duck.connect(temp_directory=scratch / "spill") as con:
+    with duck.connect(memory_limit=duck.MEMORY, temp_directory=scratch / "spill") as con:
         derived = Derivation(
             con,
             new,
