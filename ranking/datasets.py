@@ -10,6 +10,7 @@ from ranking.errors import NotFoundError, StoreError, UnknownNameError
 from ranking.names import canonical_json, check_name, parse_json, sha256_hex, utc_now
 from ranking.store.blobs import Store
 from ranking.store.parquet import DataFile
+from ranking.store.trash import settle
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,10 @@ def put_revision(store: Store, revision: Revision) -> bool:
     now."""
     check_name("dataset", revision.dataset)
     record = asdict(revision) | {"sha": revision.sha, "created": utc_now()}
-    return store.put_if_absent(_key(revision.dataset, revision.number), canonical_json(record))
+    won = store.put_if_absent(_key(revision.dataset, revision.number), canonical_json(record))
+    if won:
+        settle(store, [part.file for part in vars(revision).values() if isinstance(part, DataFile)])
+    return won
 
 
 def find_dataset(store: Store, name: str, *, revision: int | None = None) -> Dataset | None:

@@ -22,6 +22,8 @@ from diffusers.optimization import get_scheduler
 from ranking.errors import PairsieveError
 from ranking.runs import beat_run, finish_run, get_run, record_run_attempt, run_result, run_state
 from ranking.store.blobs import Store
+from ranking.store.refs import pin
+from ranking.store.snapshots import get_snapshot
 from ranking.subsets.catalog import get_subset
 from training.config import TrainConfig, parse_config
 from training.data import Pairs, batches, load_pairs
@@ -85,6 +87,8 @@ def train(
         return RunResult(**run_result(store, run_id))
     config = parse_config(plan.config, where=f"run {run_id}")
     subset = get_subset(store, plan.subset)
+    # Before anything of it is read, so that no collection retires what this run cites.
+    pin(store, "training", run_id, get_snapshot(store, subset.snapshot.n), why=f"run on {subset.ref}")
     attempt = record_run_attempt(store, run_id, worker=worker or worker_name())
     tell = progress or silent
     started = time.monotonic()

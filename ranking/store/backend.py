@@ -59,7 +59,8 @@ class Blobs(Protocol):
         """The SHA-256 of the bytes that are there now, never of a fetched copy; None if there are none."""
 
     def move(self, key: str, to: str) -> None:
-        """Give a blob another name; nothing happens if it is gone."""
+        """Give a blob another name and the age of a new one, over what has that name; nothing happens if it is
+        gone."""
 
     def delete(self, key: str) -> None:
         """Remove `key` if it exists."""

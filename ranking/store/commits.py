@@ -12,7 +12,8 @@ from ranking.errors import StoreError
 from ranking.names import canonical_json, check_id, check_scorer_id, parse_json, sha256_file, utc_now
 from ranking.schema import OK, SCORES, STATUSES
 from ranking.store.blobs import Store
-from ranking.store.parquet import new_tmp, write_parquet
+from ranking.store.parquet import DataFile, new_tmp, put_content, write_parquet
+from ranking.store.trash import settle
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,33 @@ def commit_scores(
     if store.exists(key):
         return False
     _check(table, items, where=f"scores of unit {unit} by {scorer_id}")
+    data = _put_data(store, table.cast(SCORES), scorer_id=scorer_id, unit=unit)
+    n_bad = table.num_rows - (pc.sum(pc.equal(table["status"], OK)).as_py() or 0)
+    commit = Commit(scorer_id, unit, data.file, data.sha256, data.bytes, data.rows, n_bad, attempt, utc_now())
+    if not store.put_if_absent(key, canonical_json(asdict(commit))):
+        return False
+    # A collection may have taken the file while nothing named it; now that something does, none will.
+    if not store.exists(data.file):
+        again = _put_data(store, table.cast(SCORES), scorer_id=scorer_id, unit=unit)
+        if again != data:
+            settle(store, [data.file])
+    return True
+
+
+def _put_data(store: Store, table: pa.Table, *, scorer_id: str, unit: str) -> DataFile:
     path = new_tmp(store)
     try:
-        write_parquet(path, SCORES, table.cast(SCORES).to_batches())
+        write_parquet(path, table.schema, table.to_batches())
         # Read back what the disk holds before any marker can name it.
         written = pq.read_table(path, page_checksum_verification=True, partitioning=None)
-        if not written.equals(table.cast(SCORES)):
+        if not written.equals(table):
             raise StoreError(f"scores of unit {unit} by {scorer_id} were not written as given", code="damaged")
         sha256, size = sha256_file(path), path.stat().st_size
         file = f"data/{scorer_id}/{unit}/{sha256}.parquet"
-        store.put_file(file, path)
+        put_content(store, file, path, sha256=sha256)
     finally:
         path.unlink(missing_ok=True)
-    n_bad = table.num_rows - (pc.sum(pc.equal(table["status"], OK)).as_py() or 0)
-    commit = Commit(scorer_id, unit, file, sha256, size, table.num_rows, n_bad, attempt, utc_now())
-    return store.put_if_absent(key, canonical_json(asdict(commit)))
+    return DataFile(file, sha256, size, table.num_rows)
 
 
 def is_committed(store: Store, *, scorer_id: str, unit: str) -> bool:

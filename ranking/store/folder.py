@@ -99,10 +99,11 @@ class FolderBlobs:
 
     def move(self, key: str, to: str) -> None:
         """Give a blob another name; nothing happens if it is gone."""
-        target = self._path(to)
+        source, target = self._path(key), self._path(to)
         self._make_folder(target.parent)
         try:
-            self._path(key).rename(target)
+            os.utime(source)  # its age counts from here, as a copy's would in a bucket
+            source.rename(target)
         except FileNotFoundError:
             return
         _fsync_folder(target.parent)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ranking.errors import StoreError
 from ranking.names import sha256_file
 from ranking.store.blobs import Store
 
@@ -61,10 +62,19 @@ def put_parquet(store: Store, folder: str, schema: pa.Schema, batches: Iterable[
         rows = write_parquet(path, schema, batches)
         sha256, size = sha256_file(path), path.stat().st_size
         key = f"{folder}/{sha256}.parquet"
-        store.put_file(key, path)
+        put_content(store, key, path, sha256=sha256)
     finally:
         path.unlink(missing_ok=True)
     return DataFile(key, sha256, size, rows)
+
+
+def put_content(store: Store, key: str, path: Path, *, sha256: str) -> None:
+    """Move a finished file to a key that follows from its content. One that lies there already, left by a
+    killed or a quicker writer, is used if it has that content; StoreError if it has not."""
+    if not store.put_file(key, path) and store.digest(key) not in (sha256, None):
+        raise StoreError(
+            f"{key} is damaged: its sha256 is not {sha256}", code="damaged", hint="remove it and do the same again"
+        )
 
 
 def read_rows(path: Path, *, start: int, rows: int) -> pa.Table:

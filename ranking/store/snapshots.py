@@ -67,20 +67,25 @@ def create_snapshot(store: Store) -> Snapshot:
             "parent": latest.sha if latest else None,
             "created": utc_now(),
         }
-        if store.put_if_absent(_key(n), canonical_json(record)):
+        if store.put_if_absent(snapshot_key(n), canonical_json(record)):
             return get_snapshot(store, n)
         # Somebody else took the number: look again, what they saw may be all there is.
 
 
 def latest_snapshot(store: Store) -> Snapshot | None:
     """The newest snapshot, or None if there is none yet."""
-    keys = store.list("snapshots")
-    return get_snapshot(store, len(keys)) if keys else None
+    numbers = snapshot_numbers(store)
+    return get_snapshot(store, numbers[-1]) if numbers else None
+
+
+def snapshot_numbers(store: Store) -> list[int]:
+    """The numbers of the snapshots that exist, ascending; retired ones are missing, the newest never is."""
+    return sorted(int(key.rpartition("/")[2].removesuffix(".json")) for key in store.list("snapshots"))
 
 
 def get_snapshot(store: Store, n: int) -> Snapshot:
     """Snapshot number `n`; NotFoundError if there is none, StoreError if it is not what its hash says."""
-    key = _key(n)
+    key = snapshot_key(n)
     if not store.exists(key):
         raise NotFoundError(f"there is no snapshot {n}", hint="see `snapshot list`")
     record: dict[str, Any] = parse_json(store.get(key), where=key)
@@ -107,8 +112,14 @@ def get_snapshot(store: Store, n: int) -> Snapshot:
 
 
 def list_snapshots(store: Store) -> list[Snapshot]:
-    """Every snapshot, oldest first."""
-    return [get_snapshot(store, n) for n in range(1, len(store.list("snapshots")) + 1)]
+    """Every snapshot that is not retired, oldest first."""
+    found = []
+    for n in snapshot_numbers(store):
+        try:
+            found.append(get_snapshot(store, n))
+        except NotFoundError:
+            continue  # retired since it was listed
+    return found
 
 
 def verify_snapshot(store: Store, snapshot: Snapshot) -> list[str]:
@@ -152,5 +163,6 @@ def _content(datasets: dict[str, DatasetPin], scorers: dict[str, str], members: 
     }
 
 
-def _key(n: int) -> str:
+def snapshot_key(n: int) -> str:
+    """The store key of a snapshot's manifest."""
     return f"snapshots/{n:010d}.json"

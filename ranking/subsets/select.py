@@ -17,7 +17,8 @@ from ranking.query import compile_filter
 from ranking.schema import SUBSET_PAIRS
 from ranking.store.blobs import Store
 from ranking.store.parquet import new_tmp, write_parquet
-from ranking.store.snapshots import Snapshot
+from ranking.store.snapshots import Snapshot, snapshot_key
+from ranking.store.trash import settle
 from ranking.subsets.catalog import SnapshotRef, Subset, get_subset, subset_folder, subset_version
 from ranking.subsets.recipe import Recipe, Relabel, check_recipe
 from ranking.subsets.statistics import describe
@@ -104,6 +105,7 @@ def create_subset(store: Store, recipe: Recipe, snapshot: Snapshot) -> Subset:
     finally:
         finished.unlink(missing_ok=True)
     store.put_if_absent(f"{subset_folder(recipe.name, version)}/manifest.json", canonical_json(asdict(subset)))
+    settle(store, [subset.pairs_key, snapshot_key(snapshot.n)])
     return get_subset(store, subset.ref)
 
 
