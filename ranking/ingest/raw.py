@@ -1,6 +1,7 @@
 """The normal form that every adapter brings its files into, whatever a dataset calls its columns and wherever it
 puts the winner."""
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Final
@@ -86,15 +87,7 @@ def judgements(columns: Mapping[str, pa.Array], *, reasons: Mapping[str, pa.Arra
     beyond 1,024 characters. `reasons` (name to boolean array) are the adapter's own and are looked at first.
     Raises ValueError for an unknown column or one of another type.
     """
-    rows = len(columns["row"])
-    unknown = set(columns) - set(JUDGEMENTS.names)
-    if unknown:
-        raise ValueError(f"JUDGEMENTS has no {', '.join(sorted(unknown))}")
-    full = {
-        field.name: columns[field.name] if field.name in columns else pa.nulls(rows, field.type)
-        for field in JUDGEMENTS
-        if field.name != "reason"
-    }
+    full = _full(JUDGEMENTS, columns)
     texts = ("image_0_uid", "image_1_uid", "rater", "model_0", "model_1", "file_0", "file_1")
     found = {
         **(reasons or {}),
@@ -106,9 +99,39 @@ def judgements(columns: Mapping[str, pa.Array], *, reasons: Mapping[str, pa.Arra
         MISSING_IMAGE: _any(pc.equal(pc.fill_null(full[name], ""), "") for name in ("image_0_uid", "image_1_uid")),
         SAME_IMAGE: pc.equal(full["image_0_uid"], full["image_1_uid"]),
     }
+    return pa.record_batch([*full.values(), _first(found)], schema=JUDGEMENTS)
+
+
+def ratings(columns: Mapping[str, pa.Array], *, reasons: Mapping[str, pa.Array] | None = None) -> pa.RecordBatch:
+    """A batch of RATINGS from the columns an adapter has, as `judgements` does it: reasons for a prompt that is blank
+    or overlong (none at all is fine), a blank or overlong uid, and a value that is missing or not finite.
+    """
+    full = _full(RATINGS, columns)
+    found = {
+        **(reasons or {}),
+        BLANK_PROMPT: pc.equal(pc.utf8_trim_whitespace(full["prompt"]), ""),
+        LONG_PROMPT: pc.greater(pc.utf8_length(full["prompt"]), MAX_PROMPT),
+        LONG_TEXT: pc.greater(pc.utf8_length(full["image_uid"]), MAX_TEXT),
+        MISSING_IMAGE: pc.equal(pc.fill_null(full["image_uid"], ""), ""),
+        BAD_RATING: pc.invert(pc.is_finite(pc.fill_null(full["value"], math.nan))),
+    }
+    return pa.record_batch([*full.values(), _first(found)], schema=RATINGS)
+
+
+def _full(schema: pa.Schema, columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+    """All columns of the schema but the reason, those not given as nulls."""
+    unknown = set(columns) - set(schema.names)
+    if unknown:
+        raise ValueError(f"there is no column {', '.join(sorted(unknown))}")
+    rows = len(columns["row"])
+    names = [field for field in schema if field.name != "reason"]
+    return {field.name: columns.get(field.name, pa.nulls(rows, field.type)) for field in names}
+
+
+def _first(found: Mapping[str, pa.Array]) -> pa.Array:
+    """For each row the first name whose condition holds, or null."""
     conditions = [pc.fill_null(value, False) for value in found.values()]
-    reason = pc.case_when(pc.make_struct(*conditions), *(pa.scalar(name) for name in found))
-    return pa.record_batch([*full.values(), reason], schema=JUDGEMENTS)
+    return pc.case_when(pc.make_struct(*conditions), *(pa.scalar(name) for name in found))
 
 
 def _known_labels(first: pa.Array, second: pa.Array) -> pa.Array:
