@@ -1,0 +1,193 @@
+"""Files of datasets on the Hugging Face hub as sources. A revision is resolved to its commit once, and every uri
+names that commit."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote
+
+import httpx2
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+from ranking.errors import SourceError, UsageError
+from ranking.ingest.ranged import ranged
+from ranking.ingest.sources import SourceFile
+
+_URI = re.compile(
+    r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>refs/(?:convert|pr)/[^/]+|[^/]+))?(/(?P<path>.*))?"
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_TRIES = 4
+_TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
+_AGAIN = (408, 429, 500, 502, 503, 504)
+
+
+def find(uri: str) -> SourceFile | list[SourceFile]:
+    """The file of this name at the revision's commit, or the files below the folder."""
+    repo, revision, path = split(uri)
+    info = _json(uri, _get(uri, f"/api/datasets/{repo}/revision/{quote(revision, safe='')}"))
+    commit = info.get("sha") if isinstance(info, dict) else None
+    if not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
+        raise _odd(uri, "it does not say which commit the revision is")
+    base = f"hf://datasets/{repo}@{commit}"
+    if path:
+        form = {"paths": [path], "expand": "false"}
+        entries = _entries(uri, _request("POST", uri, f"/api/datasets/{repo}/paths-info/{commit}", data=form))
+        file = next((entry for entry in entries if entry.get("path") == path), None)
+        if file is None:
+            raise SourceError(f"source {uri} does not exist", code="source-missing", hint="check the path")
+        if file.get("type") == "file":
+            return _file(uri, base, f"{base}/{path}".rpartition("/")[0], file)
+    root = f"{base}/{path}".rstrip("/")
+    return [_file(uri, base, root, entry) for entry in _tree(uri, repo, commit, path)]
+
+
+def open_file(uri: str, *, size: int | None = None) -> BinaryIO:
+    """A file of a dataset for reading anywhere in it."""
+    repo, revision, path = split(uri)
+    url = f"/datasets/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
+    if size is None:
+        found = find(uri)
+        if not isinstance(found, SourceFile):
+            raise SourceError(f"source {uri} is a folder", code="source-kind", hint="name a file")
+        size = found.bytes
+    whole = size
+
+    def fetch(start: int, end: int) -> bytes:
+        # The answer may be compressed on its way unless we say otherwise, and then it is not the range we asked for.
+        wanted = {"range": f"bytes={start}-{end - 1}", "accept-encoding": "identity"}
+        try:
+            response = _get(uri, url, headers=wanted)
+        except SourceError as error:
+            raise OSError(str(error)) from error
+        if response.status_code == 206:
+            return response.content
+        if response.status_code == 200 and len(response.content) == whole:
+            return response.content[start:end]
+        raise OSError(f"the hub answered {response.status_code} where a range of {uri} was asked for")
+
+    return ranged(uri, size, fetch)
+
+
+def split(uri: str) -> tuple[str, str, str]:
+    """Repository, revision ("main" if none is named) and path of an hf:// address; UsageError if it is not one."""
+    found = _URI.fullmatch(uri)
+    if not found or any(part in (".", "..") for part in (found["path"] or "").split("/")):
+        raise UsageError(
+            f"source {uri} is no address of a dataset on the hub",
+            code="bad-source",
+            hint="write hf://datasets/org/name/path or hf://datasets/org/name@revision/path",
+        )
+    return found["repo"], unquote(found["revision"] or "main"), (found["path"] or "").strip("/")
+
+
+def _tree(uri: str, repo: str, commit: str, path: str) -> Iterator[dict[str, Any]]:
+    below = f"/{quote(path, safe='')}" if path else ""
+    response = _get(uri, f"/api/datasets/{repo}/tree/{commit}{below}?recursive=true&expand=false")
+    while True:
+        for entry in _entries(uri, response):
+            parts = str(entry.get("path", "")).removeprefix(path).strip("/").split("/")
+            if entry.get("type") == "file" and not any(part.startswith(".") for part in parts):
+                yield entry
+        following = response.links.get("next", {}).get("url")
+        if not following:
+            return
+        response = _get(uri, following)
+
+
+def _file(uri: str, base: str, root: str, entry: dict[str, Any]) -> SourceFile:
+    try:
+        lfs = entry.get("lfs") or {}
+        sha256 = str(lfs["oid"]) if "oid" in lfs else None
+        return SourceFile(f"{base}/{entry['path']}", root, int(lfs.get("size", entry["size"])), sha256)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _odd(uri, f"it lists a file without {error}") from error
+
+
+def _json(uri: str, response: httpx2.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise _odd(uri, "it is not JSON") from error
+
+
+def _entries(uri: str, response: httpx2.Response) -> list[dict[str, Any]]:
+    found = _json(uri, response)
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise _odd(uri, "it is not a list of files")
+    return found
+
+
+def _get(uri: str, where: str, *, headers: dict[str, str] | None = None) -> httpx2.Response:
+    return _request("GET", uri, where, headers=headers)
+
+
+def _request(
+    method: str, uri: str, where: str, *, headers: dict[str, str] | None = None, data: dict[str, Any] | None = None
+) -> httpx2.Response:
+    # The library's own calls wait without end for a hub that does not answer, and write warnings meanwhile.
+    endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+    url = where if "://" in where else endpoint + where
+    full = {**build_hf_headers(library_name="pairsieve"), **(headers or {})}
+    for attempt in range(_TRIES):
+        last = attempt == _TRIES - 1
+        try:
+            response = get_session().request(method, url, headers=full, data=data, timeout=_TIMEOUT)
+            if response.status_code not in _AGAIN or last:
+                hf_raise_for_status(response)
+                return response
+            pause = _seconds(response.headers.get("retry-after"))
+        except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
+            if last:
+                raise _unreachable(uri, endpoint, error) from error
+            pause = 0.0
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            raise _unreachable(uri, endpoint, error) from error
+        time.sleep(max(pause, 0.5 * 2**attempt))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _seconds(text: str | None) -> float:
+    return min(float(text), 30.0) if text and text.isdecimal() else 0.0
+
+
+def _unreachable(uri: str, endpoint: str, error: Exception) -> SourceError:
+    if isinstance(error, GatedRepoError):
+        return SourceError(f"source {uri} is gated", code="source-denied", hint="ask for access, then set HF_TOKEN")
+    if isinstance(error, RevisionNotFoundError | EntryNotFoundError):
+        return SourceError(f"source {uri} does not exist", code="source-missing", hint="check revision and path")
+    if isinstance(error, RepositoryNotFoundError):
+        return SourceError(
+            f"source {uri} does not exist, or is private", code="source-missing", hint="check the name, or set HF_TOKEN"
+        )
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        status = error.response.status_code
+        if status in (401, 403):
+            return SourceError(f"source {uri} may not be read", code="source-denied", hint="check HF_TOKEN")
+        if status == 404:
+            return SourceError(f"source {uri} does not exist", code="source-missing", hint="check the path")
+        return SourceError(
+            f"source {uri} cannot be read: {endpoint} answers {status}",
+            code="source-unreachable",
+            hint="try again later",
+        )
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return SourceError(
+        f"source {uri} cannot be read: {endpoint} does not answer ({reason})",
+        code="source-unreachable",
+        hint="check the network, or HF_ENDPOINT",
+    )
+
+
+def _odd(uri: str, what: str) -> SourceError:
+    return SourceError(f"source {uri} cannot be read: the hub's answer is odd, {what}", hint="check HF_ENDPOINT")
