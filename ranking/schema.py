@@ -53,6 +53,22 @@ SCORES: pa.Schema = pa.schema(
 )
 """One row per item of a slice, as one scorer commits it."""
 
+FACTS: pa.Schema = pa.schema(
+    [
+        ("image_uid", pa.string()),
+        ("bytes", pa.int64()),  # the size of the stored file; null where there is none or it was not read
+        ("sha256", pa.string()),  # of the stored bytes, 64 hex digits; null where they were not read
+        ("width", pa.int32()),  # pixels as stored; null, like the next two, unless status is "ok"
+        ("height", pa.int32()),
+        ("phash", pa.uint64()),  # ranking.images.facts.perceptual_hash: bit_count(xor(a, b)) is a distance
+        ("status", pa.string()),
+    ]
+)
+"""One row per unique image of a slice, in the order in which its items first show it."""
+
+FACTS_NAME = "image-facts"
+"""Facts are committed like scores, under an id that begins so. No scorer may have this name."""
+
 SUBSET_PAIRS: pa.Schema = pa.schema(
     [
         ("pair_id", pa.string()),

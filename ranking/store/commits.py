@@ -1,5 +1,5 @@
-"""Commits: a slice's scores by one scorer become real when its marker appears. Not where they are
-computed."""
+"""Commits: a slice's scores by one scorer, or the facts of its images, become real when a marker appears. Not where
+they are computed."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ranking.errors import StoreError
-from ranking.names import canonical_json, check_id, check_scorer_id, parse_json, sha256_file, utc_now
-from ranking.schema import OK, SCORES, STATUSES
+from ranking.errors import StoreError, UsageError
+from ranking.names import canonical_json, check_id, check_scorer_id, parse_json, scorer_name, sha256_file, utc_now
+from ranking.schema import FACTS, FACTS_NAME, OK, SCORES, STATUSES
 from ranking.store.blobs import Store
 from ranking.store.parquet import DataFile, new_tmp, put_content, write_parquet
 from ranking.store.trash import settle
@@ -38,22 +38,52 @@ def commit_scores(
     """Make one unit's scores real. True if this call did it, False if another commit of the unit was there
     first.
 
-    `table` has exactly the SCORES schema. With `items` (the slice's items) its keys must be those of the
-    items. Raises StoreError, and leaves nothing visible, for duplicate keys, a NaN or infinite score, an
-    unknown status or a score that is present unless its status is "ok".
+    `table` has exactly the SCORES schema. With `items` (the slice's items) its keys must be those of the items, and
+    its rows are committed in their order; whatever is not a test gives them, because later readers join by position.
+    Raises StoreError, and leaves nothing visible, for duplicate keys, a NaN or infinite score, an unknown status or
+    a score that is present unless its status is "ok".
     """
-    key = _marker(scorer_id, unit)
-    if store.exists(key):
+    if is_facts(scorer_id):
+        raise UsageError(f"{scorer_id} is no scorer", code="bad-name", hint=f"{FACTS_NAME} is kept for image facts")
+    if is_committed(store, scorer_id=scorer_id, unit=unit):
         return False
-    _check(table, items, where=f"scores of unit {unit} by {scorer_id}")
-    data = _put_data(store, table.cast(SCORES), scorer_id=scorer_id, unit=unit)
+    where = f"scores of unit {unit} by {scorer_id}"
+    _check(table, where=where)
+    if items is not None:
+        table = _in_order_of(items, table, where=where)
+    return _commit_table(store, table.cast(SCORES), scorer_id=scorer_id, unit=unit, attempt=attempt)
+
+
+def commit_facts(store: Store, *, facts_id: str, unit: str, table: pa.Table, attempt: str, items: pa.Table) -> bool:
+    """Make the facts of one unit's images real, by the protocol and under the markers of scores. True if this call
+    did it.
+
+    `facts_id` is ranking.images.facts.FACTS_ID. `table` has exactly the FACTS schema, one row for each image of
+    `items` (the slice's items) in the order of first appearance. Raises StoreError, and leaves nothing visible, for
+    other rows, an unknown status, or dimensions and hashes that do not go with the status.
+    """
+    if not is_facts(facts_id):
+        raise UsageError(f"{facts_id} is not an id of image facts", code="bad-name", hint=f"it begins {FACTS_NAME}@")
+    if is_committed(store, scorer_id=facts_id, unit=unit):
+        return False
+    _check_facts(table, items, where=f"image facts of unit {unit}")
+    return _commit_table(store, table.cast(FACTS), scorer_id=facts_id, unit=unit, attempt=attempt)
+
+
+def is_facts(scorer_id: str) -> bool:
+    """Whether commits under this id hold image facts, of whatever version, and not scores."""
+    return scorer_name(scorer_id) == FACTS_NAME
+
+
+def _commit_table(store: Store, table: pa.Table, *, scorer_id: str, unit: str, attempt: str) -> bool:
+    data = _put_data(store, table, scorer_id=scorer_id, unit=unit)
     n_bad = table.num_rows - (pc.sum(pc.equal(table["status"], OK)).as_py() or 0)
     commit = Commit(scorer_id, unit, data.file, data.sha256, data.bytes, data.rows, n_bad, attempt, utc_now())
-    if not store.put_if_absent(key, canonical_json(asdict(commit))):
+    if not store.put_if_absent(_marker(scorer_id, unit), canonical_json(asdict(commit))):
         return False
     # A collection may have taken the file while nothing named it; now that something does, none will.
     if not store.exists(data.file):
-        again = _put_data(store, table.cast(SCORES), scorer_id=scorer_id, unit=unit)
+        again = _put_data(store, table, scorer_id=scorer_id, unit=unit)
         if again != data:
             settle(store, [data.file])
     return True
@@ -66,7 +96,7 @@ def _put_data(store: Store, table: pa.Table, *, scorer_id: str, unit: str) -> Da
         # Read back what the disk holds before any marker can name it.
         written = pq.read_table(path, page_checksum_verification=True, partitioning=None)
         if not written.equals(table):
-            raise StoreError(f"scores of unit {unit} by {scorer_id} were not written as given", code="damaged")
+            raise StoreError(f"the rows of unit {unit} by {scorer_id} were not written as given", code="damaged")
         sha256, size = sha256_file(path), path.stat().st_size
         file = f"data/{scorer_id}/{unit}/{sha256}.parquet"
         put_content(store, file, path, sha256=sha256)
@@ -116,29 +146,63 @@ def _parse(data: bytes, key: str) -> Commit:
     return commit
 
 
-def _check(table: pa.Table, items: pa.Table | None, *, where: str) -> None:
-    def refuse(reason: str) -> StoreError:
-        return StoreError(f"{where}: {reason}", code="bad-scores", hint="nothing was committed; this is a scorer bug")
-
-    if not table.schema.equals(SCORES):
-        raise refuse(f"columns are {_columns(table.schema)}, not {_columns(SCORES)}")
+def _check(table: pa.Table, *, where: str) -> None:
+    _check_shape(table, SCORES, where=where)
     if any(table[name].null_count for name in ("image_uid", "prompt_id", "status")):
-        raise refuse("a key or status is null")
+        raise _refusal("a key or status is null", where=where)
     if table.group_by(["image_uid", "prompt_id"]).aggregate([]).num_rows != table.num_rows:
-        raise refuse("an (image, prompt) occurs twice")
+        raise _refusal("an (image, prompt) occurs twice", where=where)
+    _check_statuses(table, where=where)
+    if pc.any(pc.invert(pc.is_finite(table["score"]))).as_py():
+        raise _refusal("a score is NaN or infinite", where=where)
+    if pc.any(pc.not_equal(pc.is_valid(table["score"]), pc.equal(table["status"], OK))).as_py():
+        raise _refusal("a score is present without status ok, or the other way round", where=where)
+
+
+def _in_order_of(items: pa.Table, table: pa.Table, *, where: str) -> pa.Table:
+    if items.num_rows != table.num_rows:
+        raise _refusal(f"{table.num_rows} rows for {items.num_rows} items", where=where)
+    keys = ["image_uid", "prompt_id"]
+    wanted = items.select(keys).cast(table.select(keys).schema)
+    if wanted.equals(table.select(keys)):
+        return table
+    place = pa.array(range(items.num_rows), pa.int64())
+    found = wanted.append_column("place", place).join(table, keys, join_type="inner")
+    if found.num_rows != items.num_rows:
+        raise _refusal("the keys are not those of the slice's items", where=where)
+    return found.sort_by("place").select(SCORES.names)
+
+
+def _check_facts(table: pa.Table, items: pa.Table, *, where: str) -> None:
+    _check_shape(table, FACTS, where=where)
+    if table["status"].null_count:
+        raise _refusal("a status is null", where=where)
+    _check_statuses(table, where=where)
+    uids = pc.unique(items["image_uid"])
+    if not table["image_uid"].combine_chunks().equals(uids.cast(pa.string())):
+        raise _refusal("the rows are not the images of the slice in order of first appearance", where=where)
+    good = pc.equal(table["status"], OK)
+    for name in ("width", "height", "phash"):
+        if pc.any(pc.not_equal(pc.is_valid(table[name]), good)).as_py():
+            raise _refusal(f"a {name} is present without status ok, or the other way round", where=where)
+    unread = pc.or_(pc.is_null(table["bytes"]), pc.is_null(table["sha256"]))
+    if pc.any(pc.and_(good, unread)).as_py():
+        raise _refusal("an image with status ok lacks its size or sha256", where=where)
+
+
+def _check_shape(table: pa.Table, schema: pa.Schema, *, where: str) -> None:
+    if not table.schema.equals(schema):
+        raise _refusal(f"columns are {_columns(table.schema)}, not {_columns(schema)}", where=where)
+
+
+def _check_statuses(table: pa.Table, *, where: str) -> None:
     unknown = sorted(set(pc.unique(table["status"]).to_pylist()) - set(STATUSES))
     if unknown:
-        raise refuse(f"unknown status {', '.join(unknown)}")
-    if pc.any(pc.invert(pc.is_finite(table["score"]))).as_py():
-        raise refuse("a score is NaN or infinite")
-    if pc.any(pc.not_equal(pc.is_valid(table["score"]), pc.equal(table["status"], OK))).as_py():
-        raise refuse("a score is present without status ok, or the other way round")
-    if items is not None:
-        if items.num_rows != table.num_rows:
-            raise refuse(f"{table.num_rows} rows for {items.num_rows} items")
-        keys = ["image_uid", "prompt_id"]
-        if table.select(keys).join(items.select(keys), keys, join_type="left anti").num_rows:
-            raise refuse("the keys are not those of the slice's items")
+        raise _refusal(f"unknown status {', '.join(unknown)}", where=where)
+
+
+def _refusal(reason: str, *, where: str) -> StoreError:
+    return StoreError(f"{where}: {reason}", code="bad-scores", hint="nothing was committed; this is a bug")
 
 
 def _columns(schema: pa.Schema) -> str:

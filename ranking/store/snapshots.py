@@ -8,7 +8,7 @@ from ranking.datasets import list_datasets
 from ranking.errors import NotFoundError, StoreError
 from ranking.names import canonical_json, parse_json, scorer_name, sha256_hex, utc_now
 from ranking.store.blobs import Store
-from ranking.store.commits import Commit, list_commits
+from ranking.store.commits import Commit, is_facts, list_commits
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class DatasetPin:
 @dataclass(frozen=True)
 class Snapshot:
     """A numbered state of the store. `scorers` says which scorer id stands for each scorer name: the one with
-    most rows, ties going to the lexically first. `sha` covers datasets, scorers and members, so it is the
-    same elsewhere."""
+    most rows, ties going to the lexically first. `members` are all commits, those of image facts (`is_facts`)
+    included. `sha` covers datasets, scorers and members, so it is the same elsewhere."""
 
     n: int
     sha: str
@@ -148,6 +148,8 @@ def _checked_member(store: Store, commit: Commit) -> Member:
 def _chosen_scorers(members: tuple[Member, ...]) -> dict[str, str]:
     rows: dict[str, int] = {}
     for member in members:
+        if is_facts(member.scorer_id):
+            continue
         rows[member.scorer_id] = rows.get(member.scorer_id, 0) + member.rows
     chosen: dict[str, str] = {}
     for scorer_id in sorted(rows, key=lambda scorer_id: (-rows[scorer_id], scorer_id)):

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ranking.errors import PairsieveError, UnknownNameError, UsageError
 from ranking.names import check_name
+from ranking.schema import FACTS_NAME
 from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec
 
 GROUP = "pairsieve.scorers"
@@ -32,6 +33,12 @@ def specs() -> dict[str, ScorerSpec]:
     groups += [entry.load() for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)]
     for spec in (spec for group in groups for spec in group):
         check_name("scorer", spec.name)
+        if spec.name == FACTS_NAME:
+            raise PairsieveError(
+                f"an installed package names a scorer {FACTS_NAME!r}, a name kept for facts about images",
+                code="scorer-name-taken",
+                hint="uninstall it",
+            )
         if spec.name in found:
             raise PairsieveError(
                 f"two installed packages name a scorer {spec.name!r}",

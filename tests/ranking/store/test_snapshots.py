@@ -3,16 +3,19 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from pickapic_factory import rows, write
 from scored import score_all, score_table
 
 from ranking.datasets import Dataset
 from ranking.errors import NotFoundError, StoreError
+from ranking.images.facts import FACTS_ID
 from ranking.ingest import ingest
 from ranking.names import sha256_hex
+from ranking.schema import FACTS
 from ranking.store.blobs import Store
-from ranking.store.commits import commit_scores
+from ranking.store.commits import commit_facts, commit_scores
 from ranking.store.snapshots import (
     create_snapshot,
     get_snapshot,
@@ -39,6 +42,18 @@ def test_a_snapshot_lists_every_commit_and_pins_the_datasets(store: Store, datas
     assert {member.unit for member in snapshot.members} == {piece.unit for piece in dataset.slices}
     assert snapshot.datasets["pets"].sha == dataset.revision_sha
     assert snapshot.scorers == {"a": "a@00000000"}
+    assert verify_snapshot(store, snapshot) == []
+
+
+def test_image_facts_are_members_but_no_scorer(store: Store) -> None:
+    commit(store, "a@00000000", "1", 2)
+    items = pa.table({"image_uid": ["img-0"]})
+    row = dict.fromkeys(FACTS.names) | {"image_uid": "img-0", "status": "missing"}
+    facts = pa.Table.from_pylist([row], schema=FACTS)
+    commit_facts(store, facts_id=FACTS_ID, unit="1" * 16, table=facts, attempt="test", items=items)
+    snapshot = create_snapshot(store)
+    assert snapshot.scorers == {"a": "a@00000000"}
+    assert [member.rows for member in snapshot.members if member.scorer_id == FACTS_ID] == [1]
     assert verify_snapshot(store, snapshot) == []
 
 

@@ -60,18 +60,20 @@ def test_missing_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         resolve(["mine"])
 
 
-def test_two_packages_cannot_claim_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("taken", ["technical", "image-facts"])
+def test_no_package_can_claim_a_name_that_is_taken(monkeypatch: pytest.MonkeyPatch, taken: str) -> None:
     class Entry:
         name = "rival"
 
         def load(self) -> tuple[ScorerSpec, ...]:
-            return (replace(SPEC, name="technical"),)
+            return (replace(SPEC, name=taken),)
 
     monkeypatch.setattr(registry, "entry_points", lambda group: [Entry()])
     registry.specs.cache_clear()
     try:
-        with pytest.raises(PairsieveError, match="technical"):
+        with pytest.raises(PairsieveError, match=taken) as caught:
             registry.specs()
+        assert caught.value.code == "scorer-name-taken"
     finally:
         registry.specs.cache_clear()
 
