@@ -55,6 +55,11 @@ class Revision:
     created: str = field(default="", compare=False)
 
     @property
+    def files(self) -> tuple[DataFile, ...]:
+        """Every file that this revision brought."""
+        return tuple(part for part in vars(self).values() if isinstance(part, DataFile))
+
+    @property
     def sha(self) -> str:
         """The SHA-256 of the canonical content: equal on every machine that ingested the same files in this
         order."""
@@ -98,7 +103,7 @@ def put_revision(store: Store, revision: Revision) -> bool:
     record = asdict(revision) | {"sha": revision.sha, "created": utc_now()}
     won = store.put_if_absent(_key(revision.dataset, revision.number), canonical_json(record))
     if won:
-        settle(store, [part.file for part in vars(revision).values() if isinstance(part, DataFile)])
+        settle(store, [part.file for part in revision.files])
     return won
 
 
@@ -117,16 +122,23 @@ def get_dataset(store: Store, name: str, *, revision: int | None = None) -> Data
     """The dataset as of `revision` (default the newest); UnknownNameError that lists what exists."""
     dataset = find_dataset(store, name, revision=revision)
     if dataset is None:
-        raise UnknownNameError.among("dataset", name, _names(store))
+        raise UnknownNameError.among("dataset", name, dataset_names(store))
     return dataset
 
 
 def list_datasets(store: Store) -> list[Dataset]:
     """Every dataset at its newest revision, by name."""
-    return [get_dataset(store, name) for name in _names(store)]
+    return [get_dataset(store, name) for name in dataset_names(store)]
 
 
-def _names(store: Store) -> list[str]:
+def list_revisions(store: Store, name: str) -> list[Revision]:
+    """The revisions of a dataset, oldest first; StoreError if one is damaged or missing."""
+    keys = store.list(f"datasets/{check_name('dataset', name)}/revisions")
+    return [_read(store, name, number) for number in range(1, len(keys) + 1)]
+
+
+def dataset_names(store: Store) -> list[str]:
+    """The names of all datasets, sorted."""
     return sorted({key.split("/")[1] for key in store.list("datasets") if "/revisions/" in key})
 
 

@@ -29,6 +29,10 @@ class FolderBlobs:
         (root / "tmp").mkdir(parents=True, exist_ok=True)
         return cls(root)
 
+    def flaw(self, key: str) -> str | None:  # noqa: ARG002
+        """Nothing: where links hold, the rest does."""
+        return None
+
     def create(self, key: str, data: bytes | Path) -> bool:
         """Create `key` durably from bytes, or by moving a finished file of `tmp/`; False if it exists."""
         target = self._path(key)
@@ -110,7 +114,14 @@ class FolderBlobs:
 
     def delete(self, key: str) -> None:
         """Remove `key` if it exists."""
-        self._path(key).unlink(missing_ok=True)
+        path = self._path(key)
+        path.unlink(missing_ok=True)
+        # Elsewhere an empty folder does no harm, and another process may be about to use it.
+        for folder in list(path.relative_to(self.workspace).parents)[:-2] if key.startswith("trash/") else []:
+            try:
+                (self.workspace / folder).rmdir()
+            except OSError:
+                break
 
     def usable(self) -> str | None:
         """Why the folder cannot be used now, or None."""
@@ -139,13 +150,17 @@ class FolderBlobs:
     def _link(self, finished: Path, target: Path) -> bool:
         # A link, because it refuses to replace; O_EXCL and write would leave an empty key after a crash.
         self._make_folder(target.parent)
-        try:
-            os.link(finished, target)
-        except FileExistsError:
-            os.utime(target)  # wanted again: young, so that no collection takes it before its marker is there
-            return False
-        _fsync_folder(target.parent)
-        return True
+        while True:
+            try:
+                os.link(finished, target)
+            except FileExistsError:
+                try:
+                    os.utime(target)  # wanted again: young, so that no collection takes it before its marker is there
+                except FileNotFoundError:
+                    continue  # one has just taken it
+                return False
+            _fsync_folder(target.parent)
+            return True
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():

@@ -1,0 +1,99 @@
+"""Which files and snapshots something names, read from every marker there is. Does not look whether they
+exist."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ranking.datasets import dataset_names, list_revisions
+from ranking.errors import NotFoundError
+from ranking.runs import run_key, run_result
+from ranking.store.blobs import Store
+from ranking.store.commits import get_commit
+from ranking.store.refs import list_refs
+from ranking.store.snapshots import get_snapshot, snapshot_numbers
+from ranking.subsets.catalog import list_subsets
+
+_READERS = 8
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Named:
+    """The keys of files that a marker, revision, snapshot or subset names; the numbers and hashes of
+    snapshots that are the newest, or that a subset or pin cites; and for each run that has ended the folder of
+    the output that counts, or None."""
+
+    files: frozenset[str]
+    snapshots: frozenset[int]
+    shas: frozenset[str]
+    outputs: dict[str, str | None]
+
+
+def read_named(store: Store) -> Named:
+    """Everything that is named now. StoreError if a marker cannot be read: what it names is then unknown."""
+    files: set[str] = set()
+    for file in each(commit_keys(store), lambda key: _commit_file(store, key)):
+        files.add(file)
+    for name in dataset_names(store):
+        files.update(part.file for revision in list_revisions(store, name) for part in revision.files)
+    cited: dict[int, str] = {}
+    for subset in list_subsets(store):
+        files.add(subset.pairs_key)
+        cited[subset.snapshot.n] = subset.snapshot.sha
+    for found in list_refs(store):
+        cited[found.snapshot] = found.sha
+    numbers = snapshot_numbers(store)
+    for n in numbers:  # one at a time: each may list thousands of files
+        try:
+            snapshot = get_snapshot(store, n)
+        except NotFoundError:
+            continue  # retired meanwhile
+        files.update(member.file for member in snapshot.members)
+        if n == numbers[-1]:
+            cited[n] = snapshot.sha
+    return Named(frozenset(files), frozenset(cited), frozenset(cited.values()), ended_runs(store))
+
+
+def ended_runs(store: Store) -> dict[str, str | None]:
+    """The runs that are done or dead, each with the output folder that its end marker names."""
+    ended: dict[str, str | None] = {}
+    for run_id in store.children("runs"):
+        if store.exists(run_key(run_id, "done")):
+            ended[run_id] = run_result(store, run_id).get("output")
+        elif store.exists(run_key(run_id, "dead")):
+            ended[run_id] = None
+    return ended
+
+
+def commit_keys(store: Store) -> list[str]:
+    """The keys of all commit markers."""
+    return store.list("commits")
+
+
+def each(keys: Iterable[_Key], read: Callable[[_Key], _Value]) -> list[_Value]:
+    """`read` of every key, in order, several at a time: in a bucket each is a round trip."""
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-markers")
+    try:
+        return list(pool.map(read, keys))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def store_time(store: Store) -> float:
+    """The Unix time by the earlier of this machine's clock and the store's own, so that a clock that is ahead
+    makes nothing look old."""
+    key = f"selftest/{secrets.token_hex(16)}"
+    store.put_if_absent(key, b"")
+    found = store.entry(key)
+    store.delete(key)
+    return min(time.time(), found.modified if found else time.time())
+
+
+def _commit_file(store: Store, key: str) -> str:
+    _, scorer_id, name = key.split("/")
+    return get_commit(store, scorer_id=scorer_id, unit=name.removesuffix(".json")).file
