@@ -46,6 +46,11 @@ class Snapshot:
     scorers: dict[str, str]
     members: tuple[Member, ...]
 
+    @property
+    def score_members(self) -> tuple[Member, ...]:
+        """The members that hold scores: all but the facts about images."""
+        return tuple(member for member in self.members if not is_facts(member.scorer_id))
+
 
 def create_snapshot(store: Store) -> Snapshot:
     """A snapshot of all commits that are there now; the latest one again if nothing changed since.

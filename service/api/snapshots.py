@@ -31,7 +31,7 @@ def _out(snapshot: Snapshot) -> SnapshotOut:
         created=snapshot.created,
         datasets={name: pin.revision for name, pin in snapshot.datasets.items()},
         scorers=snapshot.scorers,
-        commits=len(snapshot.members),
-        rows=sum(member.rows for member in snapshot.members),
-        bad_rows=sum(member.n_bad for member in snapshot.members),
+        commits=len(snapshot.score_members),
+        rows=sum(member.rows for member in snapshot.score_members),
+        bad_rows=sum(member.n_bad for member in snapshot.score_members),
     )

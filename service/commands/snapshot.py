@@ -70,7 +70,7 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "snapshot": snapshot.n,
         "created": snapshot.created[:19],
-        "commits": len(snapshot.members),
+        "commits": len(snapshot.score_members),
         "datasets": ", ".join(snapshot.datasets),
         "scorers": ", ".join(snapshot.scorers),
         "sha256": snapshot.sha,

@@ -54,6 +54,7 @@ def test_image_facts_are_members_but_no_scorer(store: Store) -> None:
     snapshot = create_snapshot(store)
     assert snapshot.scorers == {"a": "a@00000000"}
     assert [member.rows for member in snapshot.members if member.scorer_id == FACTS_ID] == [1]
+    assert [member.scorer_id for member in snapshot.score_members] == ["a@00000000"]
     assert verify_snapshot(store, snapshot) == []
 
 
