@@ -14,11 +14,18 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PAIRSIEVE_", extra="ignore", frozen=True)
 
-    store: str = Field(default="./pairsieve-data", min_length=1, description="the store's root folder")
+    store: str = Field(default="./pairsieve-data", min_length=1, description="the store: a folder, or s3://bucket/prefix")
+    cache: str = Field(
+        default="~/.cache/pairsieve", min_length=1, description="where copies of what a bucket holds are kept"
+    )
+    cache_gb: float = Field(default=50, gt=0, description="GB of such copies, beyond which the unused are removed")
     broker: str | None = Field(default=None, description="a Redis URL; without it work runs on this machine only")
     host: str = Field(default="127.0.0.1", min_length=1, description="address the API listens on")
     port: int = Field(default=8765, ge=0, le=65535, description="port the API listens on; 0 picks a free one")
     slice_items: int = Field(default=2048, ge=1, le=1_000_000, description="largest number of items in one slice")
+    ingest_memory_gb: float = Field(
+        default=3, ge=0.5, le=1024, description="GB that one process which reads sources may take"
+    )
     max_attempts: int = Field(default=3, ge=1, description="tries before a slice or run is buried")
     lease_seconds: float = Field(
         default=600, gt=0, description="how long an attempt is left alone before another may start"

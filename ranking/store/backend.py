@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ranking.errors import StoreError
+
 SCRATCH = ("tmp", "cache", "broker")
 """Folders of the workspace that hold no keys: unfinished files, fetched copies, messages."""
 
@@ -19,6 +21,16 @@ class Entry:
     modified: float
 
 
+class UnreachableError(StoreError):
+    """The place did not do what was asked. `reason` says why, without naming the blob."""
+
+    default_code = "store-unusable"
+
+    def __init__(self, what: str, reason: str, *, hint: str) -> None:
+        super().__init__(f"{what} cannot be reached ({reason})", hint=hint)
+        self.reason = reason
+
+
 class Blobs(Protocol):
     """Bytes under keys. Keys come checked: relative, with / between their parts, never climbing."""
 
@@ -27,6 +39,9 @@ class Blobs(Protocol):
     """A local folder for unfinished files, fetched copies and, without Redis, messages."""
     readers: int
     """How many files are worth fetching and hashing at once."""
+
+    def flaw(self, key: str) -> str | None:
+        """What else is missing here that a store needs, asked when `key` has just been created; None if nothing."""
 
     def create(self, key: str, data: bytes | Path) -> bool:
         """Create `key` durably from bytes or a local file, which is gone afterwards; False if it existed."""

@@ -1,17 +1,21 @@
 """The store's one primitive, `put_if_absent`, and plain reads. Knows bytes and keys, not what they mean."""
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from ranking.errors import NotFoundError, StoreError
 from ranking.names import sha256_file
-from ranking.store.backend import Blobs, Entry, is_scratch
+from ranking.store.backend import Blobs, Entry, UnreachableError, is_scratch
+from ranking.store.bucket import is_bucket
 from ranking.store.folder import FolderBlobs
 
 HINTS = "hints/"
+
+T = TypeVar("T")
 
 
 class Store:
@@ -29,22 +33,27 @@ class Store:
     @classmethod
     def open(cls, uri: str | Path) -> "Store":
         """The store at `uri` (a folder, made if absent, or s3://bucket/prefix), after it has proved itself:
-        the same random key is created twice and the second must lose. StoreError if it cannot be used."""
+        the same random key is created twice, the second must lose, and what is kept is the first.
+
+        StoreError if it cannot be used."""
         try:
             store = cls(_blobs_at(str(uri)))
             key = f"selftest/{secrets.token_hex(16)}"
             first, second = store.put_if_absent(key, b"1"), store.put_if_absent(key, b"2")
-            kept = store.get(key)
+            proved = (first, second, store.get(key)) == (True, False, b"1")
+            flaw = store._blobs.flaw(key) if proved else "lets a second writer win"
             store.delete(key)
         except OSError as error:
             raise _unusable(str(uri), _reason(error)) from error
+        except UnreachableError as error:
+            raise _unusable(str(uri), error.reason, hint=error.hint) from error
         except StoreError as error:
             if error.code == "unsupported-store":
                 raise
             raise _unusable(str(uri), str(error.message)) from error
-        if (first, second, kept) != (True, False, b"1"):
+        if flaw:
             raise StoreError(
-                f"store {uri} lets a second writer win", code="store-unusable", hint="choose another file system"
+                f"store {uri} {flaw}", code="store-unusable", hint="choose another file system or S3 server"
             )
         return store
 
@@ -98,7 +107,8 @@ class Store:
 
     def children(self, folder: str) -> list[str]:
         """The names directly inside a folder, sorted: cheap where what lies below them is much."""
-        return sorted(self._blobs.children(_folder(folder)))
+        names = sorted(self._blobs.children(_folder(folder)))
+        return names if _folder(folder) else [name for name in names if not is_scratch(name)]
 
     def local(self, key: str) -> Path:
         """A local file with the bytes of `key`, not hashed; NotFoundError if it does not exist."""
@@ -110,11 +120,11 @@ class Store:
 
     def local_folder(self, prefix: str) -> Path:
         """A local folder with all files below `prefix`; NotFoundError if there are none."""
-        paths = {key: self.local(key) for key in self.list(prefix)}
-        if not paths:
+        keys = self.list(prefix)
+        if not keys:
             raise NotFoundError(f"the store has no {prefix}")
-        key, path = next(iter(paths.items()))
-        return path.parents[key.removeprefix(_folder(prefix) + "/").count("/")]
+        path = self._side_by_side(self.local, keys)[0]
+        return path.parents[keys[0].removeprefix(_folder(prefix) + "/").count("/")]
 
     def checked_path(self, key: str, sha256: str) -> Path:
         """The local file of `key` after its bytes were hashed; StoreError if they are not the ones recorded.
@@ -134,12 +144,7 @@ class Store:
     def checked_paths(self, files: Iterable[tuple[str, str]]) -> list[Path]:
         """The local files of many (key, sha256), in their order, fetched and hashed side by side; the first
         StoreError of `checked_path` ends it."""
-        wanted = list(files)
-        pool = ThreadPoolExecutor(min(self._blobs.readers, len(wanted)) or 1, thread_name_prefix="store-read")
-        try:
-            return list(pool.map(lambda file: self.checked_path(*file), wanted))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return self._side_by_side(lambda file: self.checked_path(*file), list(files))
 
     def digest(self, key: str) -> str | None:
         """The SHA-256 of the bytes that the store has now (not of a fetched copy); None if it has none."""
@@ -164,6 +169,13 @@ class Store:
         """Why the store cannot be read now, or None."""
         return self._blobs.usable()
 
+    def _side_by_side(self, read: Callable[[T], Path], wanted: Sequence[T]) -> list[Path]:
+        pool = ThreadPoolExecutor(min(self._blobs.readers, len(wanted)) or 1, thread_name_prefix="store-read")
+        try:
+            return list(pool.map(read, wanted))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
     def list(self, prefix: str) -> list[str]:
         """The keys inside the folder `prefix` (with or without a final slash; "" for all), sorted; empty if
         there is none."""
@@ -171,6 +183,10 @@ class Store:
 
 
 def _blobs_at(uri: str) -> Blobs:
+    if is_bucket(uri):
+        from ranking.store.objects import ObjectBlobs  # here, so that a folder loads no S3 client
+
+        return ObjectBlobs.at(uri)
     scheme, separator, _ = uri.partition("://")
     if not separator or scheme == "file":
         return FolderBlobs.at(uri)
@@ -197,11 +213,11 @@ def _damage(message: str) -> StoreError:
     return StoreError(message, code="damaged", hint="restore it from a copy of the store")
 
 
-def _unusable(uri: str, reason: str) -> StoreError:
+def _unusable(uri: str, reason: str, *, hint: str = "") -> StoreError:
     return StoreError(
         f"store {uri} cannot be used ({reason})",
         code="store-unusable",
-        hint="set PAIRSIEVE_STORE to a writable folder on a disk with hard links, or to s3://bucket/prefix",
+        hint=hint or "set PAIRSIEVE_STORE to a writable folder on a disk with hard links, or to s3://bucket/prefix",
     )
 
 
