@@ -12,6 +12,8 @@ from ranking.store.blobs import Store
 from ranking.store.parquet import DataFile
 from ranking.store.trash import settle
 
+_FILES = ("pairs", "items", "ratings")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -48,10 +50,11 @@ class Revision:
     parent: str | None
     format: str
     sources: tuple[Source, ...]
-    pairs: DataFile
-    items: DataFile
+    pairs: DataFile | None  # None, like items, where it brought only ratings
+    items: DataFile | None
     slices: tuple[Slice, ...]
     skipped: dict[str, int]
+    ratings: DataFile | None = None
     created: str = field(default="", compare=False)
 
     @property
@@ -67,6 +70,8 @@ class Revision:
         del content["created"]
         for source in content["sources"]:
             del source["uri"], source["root"]
+        if content["ratings"] is None:  # so it was before there were ratings
+            del content["ratings"]
         return sha256_hex(canonical_json(content))
 
 
@@ -81,6 +86,7 @@ class Dataset:
     sources: tuple[Source, ...]
     pairs_files: tuple[DataFile, ...]
     items_files: tuple[DataFile, ...]
+    ratings_files: tuple[DataFile, ...]
     slices: tuple[Slice, ...]
     n_pairs: int
     n_items: int
@@ -94,6 +100,10 @@ class Dataset:
     def items_paths(self, store: Store) -> list[Path]:
         """The items files on disk, each hashed first; StoreError if one is damaged."""
         return store.checked_paths((file.file, file.sha256) for file in self.items_files)
+
+    def ratings_paths(self, store: Store) -> list[Path]:
+        """The ratings files on disk (RATED schema), each hashed first; StoreError if one is damaged."""
+        return store.checked_paths((file.file, file.sha256) for file in self.ratings_files)
 
 
 def put_revision(store: Store, revision: Revision) -> bool:
@@ -155,8 +165,7 @@ def _read(store: Store, name: str, number: int) -> Revision:
             **record
             | {
                 "sources": tuple(Source(**source) for source in record["sources"]),
-                "pairs": DataFile(**record["pairs"]),
-                "items": DataFile(**record["items"]),
+                **{name: DataFile(**record[name]) if record.get(name) else None for name in _FILES},
                 "slices": tuple(Slice(**piece) for piece in record["slices"]),
             }
         )
@@ -182,17 +191,20 @@ def _merge(name: str, revisions: list[Revision]) -> Dataset:
     for revision in revisions:
         for reason, count in revision.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + count
+    pairs = tuple(revision.pairs for revision in revisions if revision.pairs)
+    items = tuple(revision.items for revision in revisions if revision.items)
     return Dataset(
         name=name,
         revision=newest.number,
         revision_sha=newest.sha,
-        format=newest.format,
+        format=next((revision.format for revision in reversed(revisions) if revision.pairs), newest.format),
         sources=tuple(source for revision in revisions for source in revision.sources),
-        pairs_files=tuple(revision.pairs for revision in revisions),
-        items_files=tuple(revision.items for revision in revisions),
+        pairs_files=pairs,
+        items_files=items,
+        ratings_files=tuple(revision.ratings for revision in revisions if revision.ratings),
         slices=tuple(piece for revision in revisions for piece in revision.slices),
-        n_pairs=sum(revision.pairs.rows for revision in revisions),
-        n_items=sum(revision.items.rows for revision in revisions),
+        n_pairs=sum(file.rows for file in pairs),
+        n_items=sum(file.rows for file in items),
         skipped=skipped,
         created=newest.created,
     )

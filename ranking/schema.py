@@ -43,6 +43,16 @@ ITEMS: pa.Schema = pa.schema(
 )
 """One row per unique (image, prompt), at the place where it first appears."""
 
+RATED: pa.Schema = pa.schema(
+    [
+        ("image_uid", pa.string()),
+        ("prompt_id", pa.string()),  # null: the rating is of the image under any prompt
+        ("name", pa.string()),  # for example richhf-overall
+        ("value", pa.float64()),  # finite; larger is better
+    ]
+)
+"""One number that people gave one image of the dataset."""
+
 SCORES: pa.Schema = pa.schema(
     [
         ("image_uid", pa.string()),
@@ -68,6 +78,60 @@ FACTS: pa.Schema = pa.schema(
 
 FACTS_NAME = "image-facts"
 """Facts are committed like scores, under an id that begins so. No scorer may have this name."""
+
+LABEL_GRAPH: pa.Schema = pa.schema(
+    [
+        ("wins_0", pa.int32()),
+        ("losses_0", pa.int32()),
+        ("ties_0", pa.int32()),
+        ("wins_1", pa.int32()),
+        ("losses_1", pa.int32()),
+        ("ties_1", pa.int32()),
+        ("absolute_winner", pa.bool_()),
+        ("agreements", pa.int32()),
+        ("contradictions", pa.int32()),
+        ("in_cycle", pa.bool_()),
+        ("chain_position", pa.int32()),
+        ("chain_length", pa.int32()),
+        ("rater_pairs", pa.int32()),
+        ("rater_tie_share", pa.float64()),
+        ("rater_first_share", pa.float64()),
+        ("rater_cycle_share", pa.float64()),
+        ("rater_compared", pa.int32()),
+        ("rater_agreement", pa.float64()),
+        ("model_win_rate_0", pa.float64()),
+        ("model_win_rate_1", pa.float64()),
+        ("prompt_pairs", pa.int32()),
+        ("prompt_variants", pa.int32()),
+        ("prompt_cluster", pa.string()),
+        ("prompt_cluster_size", pa.int32()),
+    ]
+)
+"""One row per pair, in the order of the pairs; what each says is in `ranking.features.fields`."""
+
+RATERS: pa.Schema = pa.schema(
+    [
+        ("rater", pa.string()),
+        ("pairs", pa.int64()),
+        ("ties", pa.int64()),
+        ("first_share", pa.float64()),  # of image 0 among those with a winner; null without one
+        ("cycle_share", pa.float64()),  # of those with a winner that lie on a cycle
+        ("compared", pa.int64()),  # verdicts of others on the same two images, one for each of this rater's
+        ("agreement", pa.float64()),  # share of `compared` that said the same; null without any
+    ]
+)
+"""One row per known rater, the busiest first."""
+
+MATCHES: pa.Schema = pa.schema(
+    [
+        ("model", pa.string()),
+        ("opponent", pa.string()),
+        ("pairs", pa.int64()),
+        ("score", pa.float64()),  # wins of `model`, a tie counting ½
+        ("ties", pa.int64()),
+    ]
+)
+"""One row per ordered pair of different models that met."""
 
 SUBSET_PAIRS: pa.Schema = pa.schema(
     [

@@ -34,11 +34,7 @@ _AGAIN = (408, 429, 500, 502, 503, 504)
 
 def find(uri: str) -> SourceFile | list[SourceFile]:
     """The file of this name at the revision's commit, or the files below the folder."""
-    repo, revision, path = split(uri)
-    info = _json(uri, _get(uri, f"/api/datasets/{repo}/revision/{quote(revision, safe='')}"))
-    commit = info.get("sha") if isinstance(info, dict) else None
-    if not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
-        raise _odd(uri, "it does not say which commit the revision is")
+    repo, commit, path = split(at_commit(uri))
     base = f"hf://datasets/{repo}@{commit}"
     if path:
         form = {"paths": [path], "expand": "false"}
@@ -50,6 +46,16 @@ def find(uri: str) -> SourceFile | list[SourceFile]:
             return _file(uri, base, f"{base}/{path}".rpartition("/")[0], file)
     root = f"{base}/{path}".rstrip("/")
     return [_file(uri, base, root, entry) for entry in _tree(uri, repo, commit, path)]
+
+
+def at_commit(uri: str) -> str:
+    """The same address with the commit that its revision is now."""
+    repo, revision, path = split(uri)
+    info = _json(uri, _get(uri, f"/api/datasets/{repo}/revision/{quote(revision, safe='')}"))
+    commit = info.get("sha") if isinstance(info, dict) else None
+    if not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
+        raise _odd(uri, "it does not say which commit the revision is")
+    return f"hf://datasets/{repo}@{commit}/{path}".rstrip("/")
 
 
 def open_file(uri: str, *, size: int | None = None) -> BinaryIO:

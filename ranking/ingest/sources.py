@@ -84,6 +84,24 @@ def open_uri(uri: str, *, size: int | None = None) -> BinaryIO:
         raise _unreadable(path, error) from error
 
 
+def folder_of(source: str | Path) -> str:
+    """The root to record for the folder of images `source`: absolute, or with its commit. SourceError if there is no
+    such folder here."""
+    scheme = scheme_of(source)
+    if scheme == "s3":
+        from ranking.ingest import bucket
+
+        return "s3://" + "/".join(filter(None, bucket.split(str(source))))
+    if scheme == "hf":
+        from ranking.ingest import hub
+
+        return hub.at_commit(str(source))
+    path = local_path(source)
+    if not path.is_dir():
+        raise SourceError(f"the folder of images {path} does not exist", code="source-missing", hint="check --images")
+    return str(path)
+
+
 def unchanged(file: SourceFile) -> bool:
     """Whether the file is still the one that was found. SourceError if it is gone."""
     scheme = scheme_of(file.uri)
