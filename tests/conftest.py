@@ -5,12 +5,14 @@ import shutil
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from pickapic_factory import rows, write
+from s3_server import Proxy, faulty_proxy, make_bucket, moto_server
 
 from ranking.datasets import Dataset, get_dataset
 from ranking.ingest import ingest
@@ -23,8 +25,8 @@ settings.load_profile("pairsieve")
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No PAIRSIEVE_ variable of the developer's shell reaches a test."""
-    for name in [name for name in os.environ if name.startswith("PAIRSIEVE_")]:
+    """No PAIRSIEVE_ or AWS_ variable of the developer's shell reaches a test."""
+    for name in [name for name in os.environ if name.startswith(("PAIRSIEVE_", "AWS_"))]:
         monkeypatch.delenv(name)
 
 
@@ -42,6 +44,36 @@ def dataset(store: Store, tmp_path: Path) -> Dataset:
         write(tmp_path / "source" / f"part-{part}.parquet", rows(6, first=6 * part), row_group_size=4)
     ingest(store, tmp_path / "source", "pets", slice_items=5)
     return get_dataset(store, "pets")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of an S3 server of our own, with one bucket."""
+    with moto_server() as url:
+        make_bucket(url, "pairsieve-tests")
+        yield url
+
+
+@pytest.fixture
+def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an empty place in that bucket, with all that is needed to reach it in the environment."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "pairsieve",
+        "AWS_SECRET_ACCESS_KEY": "not-to-be-shown",
+        "PAIRSIEVE_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://pairsieve-tests/{uuid.uuid4().hex}/store"
+
+
+@pytest.fixture
+def proxy(s3_server: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy before the S3 server, which the environment names instead; it breaks what it is told to."""
+    with faulty_proxy(s3_server) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
 
 
 @pytest.fixture(scope="session")
