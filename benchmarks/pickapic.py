@@ -14,6 +14,7 @@ PAIRS_PER_PROMPT = 17  # v2 has 58,960 prompts among about a million pairs
 _WORDS = 4_000
 _EDITED = 0.15
 _TIES = 0.1123
+_REPEATED = 0.02
 
 _QUERY = """
 COPY (
@@ -53,13 +54,20 @@ def write_pairs(path: Path, size: int, *, seed: int = 0) -> Path:
     swapped = rng.random(size) < 0.5
     first_wins = (outcome == 0) != swapped
     label = np.where(outcome == 2, 0.5, first_wins.astype(float))
-    models = rng.integers(0, 8, (2 * size,))
+    models = rng.integers(0, 8, 2 * size)
     image_0, image_1 = np.where(swapped, row, champion), np.where(swapped, champion, row)
+    # Some rows are another rater's verdict on a pair that was judged before.
+    again = np.flatnonzero(rng.random(size) < _REPEATED)[1:]
+    asked = rng.integers(0, again)
+    prompt, user = prompt[session], user[session]
+    for values in (image_0, image_1, prompt):
+        values[again] = values[asked]
+    user[again] = rng.integers(0, max(1, size // 160), len(again))
     table = pa.table(
         {
             "pair": row,
-            "prompt_no": prompt[session],
-            "user": user[session],
+            "prompt_no": prompt,
+            "user": user,
             "image_0": image_0,
             "image_1": image_1,
             "label_0": label,

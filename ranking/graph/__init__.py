@@ -1,0 +1,1 @@
+"""What the labels say about each other: computed from a dataset alone, without any scorer."""
