@@ -64,6 +64,7 @@ MISSING_IMAGE = "missing_image"
 SAME_IMAGE = "same_image"
 BAD_PATH = "bad_path"
 BAD_RATING = "bad_rating"
+TOO_MANY_IMAGES = "too_many_images"
 REASONS = (
     NO_LABEL,
     BLANK_PROMPT,
@@ -75,6 +76,7 @@ REASONS = (
     SAME_IMAGE,
     BAD_PATH,
     BAD_RATING,
+    TOO_MANY_IMAGES,
 )
 """Why a row cannot be used, in the order in which they are looked for."""
 
@@ -90,7 +92,6 @@ def judgements(columns: Mapping[str, pa.Array], *, reasons: Mapping[str, pa.Arra
     full = _full(JUDGEMENTS, columns)
     texts = ("image_0_uid", "image_1_uid", "rater", "model_0", "model_1", "file_0", "file_1")
     found = {
-        **(reasons or {}),
         BLANK_PROMPT: pc.equal(pc.utf8_trim_whitespace(pc.fill_null(full["prompt"], "")), ""),
         LONG_PROMPT: pc.greater(pc.utf8_length(full["prompt"]), MAX_PROMPT),
         LONG_TEXT: _any(pc.greater(pc.utf8_length(full[name]), MAX_TEXT) for name in texts),
@@ -99,7 +100,7 @@ def judgements(columns: Mapping[str, pa.Array], *, reasons: Mapping[str, pa.Arra
         MISSING_IMAGE: _any(pc.equal(pc.fill_null(full[name], ""), "") for name in ("image_0_uid", "image_1_uid")),
         SAME_IMAGE: pc.equal(full["image_0_uid"], full["image_1_uid"]),
     }
-    return pa.record_batch([*full.values(), _first(found)], schema=JUDGEMENTS)
+    return pa.record_batch([*full.values(), _first(reasons or {}, found)], schema=JUDGEMENTS)
 
 
 def ratings(columns: Mapping[str, pa.Array], *, reasons: Mapping[str, pa.Array] | None = None) -> pa.RecordBatch:
@@ -108,14 +109,13 @@ def ratings(columns: Mapping[str, pa.Array], *, reasons: Mapping[str, pa.Array] 
     """
     full = _full(RATINGS, columns)
     found = {
-        **(reasons or {}),
         BLANK_PROMPT: pc.equal(pc.utf8_trim_whitespace(full["prompt"]), ""),
         LONG_PROMPT: pc.greater(pc.utf8_length(full["prompt"]), MAX_PROMPT),
         LONG_TEXT: pc.greater(pc.utf8_length(full["image_uid"]), MAX_TEXT),
         MISSING_IMAGE: pc.equal(pc.fill_null(full["image_uid"], ""), ""),
         BAD_RATING: pc.invert(pc.is_finite(pc.fill_null(full["value"], math.nan))),
     }
-    return pa.record_batch([*full.values(), _first(found)], schema=RATINGS)
+    return pa.record_batch([*full.values(), _first(reasons or {}, found)], schema=RATINGS)
 
 
 def _full(schema: pa.Schema, columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
@@ -128,10 +128,11 @@ def _full(schema: pa.Schema, columns: Mapping[str, pa.Array]) -> dict[str, pa.Ar
     return {field.name: columns.get(field.name, pa.nulls(rows, field.type)) for field in names}
 
 
-def _first(found: Mapping[str, pa.Array]) -> pa.Array:
-    """For each row the first name whose condition holds, or null."""
-    conditions = [pc.fill_null(value, False) for value in found.values()]
-    return pc.case_when(pc.make_struct(*conditions), *(pa.scalar(name) for name in found))
+def _first(own: Mapping[str, pa.Array], shared: Mapping[str, pa.Array]) -> pa.Array:
+    """For each row the first name whose condition holds, or null. A name may stand in both."""
+    found = [*own.items(), *shared.items()]
+    conditions = [pc.fill_null(condition, False) for _, condition in found]
+    return pc.case_when(pc.make_struct(*conditions), *(pa.scalar(name) for name, _ in found))
 
 
 def _known_labels(first: pa.Array, second: pa.Array) -> pa.Array:

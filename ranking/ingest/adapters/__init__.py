@@ -1,9 +1,9 @@
 """One module for each dataset's layout, and the list of them."""
 
-from ranking.ingest.adapters import pickapic
+from ranking.ingest.adapters import hpdv2, hpdv3, pickapic
 from ranking.ingest.adapters.base import Adapter, Options
 
 __all__ = ["ADAPTERS", "Adapter", "Options"]
 
-ADAPTERS: tuple[Adapter, ...] = (pickapic.ADAPTER,)
+ADAPTERS: tuple[Adapter, ...] = (hpdv2.ADAPTER, hpdv3.ADAPTER, pickapic.ADAPTER)
 """Every layout, the most particular first: `--format auto` takes the first that a file fits."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from ranking.errors import SourceError
 from ranking.ingest.sources import SourceFile
 
 
@@ -33,3 +34,12 @@ class Adapter:
     mismatch: Callable[[SourceFile], str | None]
     read: Callable[[SourceFile, Options], Iterator[pa.RecordBatch]]
     yields: Literal["judgements", "ratings", "both"] = "judgements"
+
+
+def begin(file: SourceFile, size: int) -> bytes:
+    """The file's first `size` bytes, or all if it has fewer. SourceError if it cannot be read."""
+    try:
+        with file.open() as handle:
+            return handle.read(size)
+    except OSError as error:
+        raise SourceError(f"source {file.uri} cannot be read ({error})", hint="check the file") from error

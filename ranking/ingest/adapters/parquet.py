@@ -10,9 +10,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ranking.errors import SourceError
+from ranking.ingest.adapters.base import begin
 from ranking.ingest.sources import SourceFile
 
 BATCH_ROWS = 65_536
+_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -86,18 +88,28 @@ def schema_of(file: SourceFile) -> pa.Schema:
         return found.schema_arrow
 
 
-def batches(file: SourceFile, columns: Sequence[str]) -> Iterator[Batch]:
-    """Some columns of a file, batch by batch; SourceError if it cannot be read or its footer counts wrongly."""
+def lacking(file: SourceFile, names: Sequence[str]) -> str | None:
+    """Why the file is not Parquet with columns of these names, or None. SourceError if it is damaged Parquet."""
+    if begin(file, len(_MAGIC)) != _MAGIC:
+        return "it cannot be read as Parquet"
+    known = schema_of(file).names
+    missing = [name for name in names if name not in known]
+    return f"it lacks the columns {', '.join(missing)}" if missing else None
+
+
+def batches(file: SourceFile, columns: Sequence[str], *, rows: int = BATCH_ROWS) -> Iterator[Batch]:
+    """Some columns of a file, batch by batch of at most `rows`; SourceError if it cannot be read or its footer counts
+    wrongly."""
     with opened(file) as found:
         counts = [found.metadata.row_group(index).num_rows for index in range(found.metadata.num_row_groups)]
         starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         first = 0
-        for batch in found.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
-            rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
-            groups = np.searchsorted(starts, rows, side="right") - 1
+        for batch in found.iter_batches(batch_size=rows, columns=list(columns)):
+            numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
+            groups = np.searchsorted(starts, numbers, side="right") - 1
             first += batch.num_rows
             if batch.num_rows:
-                yield Batch(file, batch, pa.array(rows), pa.array(groups.astype(np.int32)))
+                yield Batch(file, batch, pa.array(numbers), pa.array(groups.astype(np.int32)))
     if first != starts[-1]:
         raise SourceError(f"source {file.uri} has {first} rows, its footer says {starts[-1]}", hint="check the file")
 

@@ -17,8 +17,7 @@ _IMAGES = ("jpg_0", "jpg_1")
 
 def mismatch(file: SourceFile) -> str | None:
     """Which needed columns the file lacks, or None."""
-    missing = [name for name in _REQUIRED if name not in parquet.schema_of(file).names]
-    return f"it lacks the columns {', '.join(missing)}" if missing else None
+    return parquet.lacking(file, _REQUIRED)
 
 
 def read(file: SourceFile, _options: Options) -> Iterator[pa.RecordBatch]:
