@@ -31,7 +31,7 @@ def pin(store: Store, kind: str, name: str, snapshot: Snapshot, *, why: str = ""
     """
     key = _key(kind, name)
     store.put_if_absent(key, canonical_json(asdict(Pin(kind, name, snapshot.n, snapshot.sha, why, utc_now()))))
-    found = _read(store, key)
+    found = get_pin(store, key)
     if found.sha != snapshot.sha:
         raise UsageError(
             f"pin {kind}/{name} is on snapshot {found.snapshot}, not {snapshot.n}", hint="release it first"
@@ -45,7 +45,7 @@ def list_refs(store: Store) -> list[Pin]:
     found = []
     for key in store.list("refs"):
         try:
-            found.append(_read(store, key))
+            found.append(get_pin(store, key))
         except NotFoundError:
             continue  # released since it was listed
     return found
@@ -59,7 +59,8 @@ def release(store: Store, kind: str, name: str) -> None:
     store.delete(key)
 
 
-def _read(store: Store, key: str) -> Pin:
+def get_pin(store: Store, key: str) -> Pin:
+    """The pin that a key of refs/ holds; NotFoundError if it was released, StoreError if it does not read."""
     record: dict[str, Any] = parse_json(store.get(key), where=key)
     try:
         found = Pin(**record)

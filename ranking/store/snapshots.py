@@ -85,7 +85,8 @@ def latest_snapshot(store: Store) -> Snapshot | None:
 
 def snapshot_numbers(store: Store) -> list[int]:
     """The numbers of the snapshots that exist, ascending; retired ones are missing, the newest never is."""
-    return sorted(int(key.rpartition("/")[2].removesuffix(".json")) for key in store.list("snapshots"))
+    names = (key.rpartition("/")[2].removesuffix(".json") for key in store.list("snapshots"))
+    return sorted(int(name) for name in names if name.isdigit())
 
 
 def get_snapshot(store: Store, n: int) -> Snapshot:

@@ -99,10 +99,11 @@ def _names(store: Store) -> list[str]:
 
 def _of_name(store: Store, name: str) -> list[Subset]:
     keys = [key for key in store.list(f"subsets/{name}") if key.endswith("/manifest.json")]
-    return sorted((_read(store, key) for key in keys), key=lambda subset: (subset.created, subset.version))
+    return sorted((get_manifest(store, key) for key in keys), key=lambda subset: (subset.created, subset.version))
 
 
-def _read(store: Store, key: str) -> Subset:
+def get_manifest(store: Store, key: str) -> Subset:
+    """The subset whose manifest has this key; StoreError if it is damaged."""
     record: dict[str, Any] = parse_json(store.get(key), where=key)
     try:
         subset = Subset(**record | {"snapshot": SnapshotRef(**record["snapshot"])})

@@ -1,0 +1,127 @@
+"""I3 and I4: every file that something names is there, with the bytes and rows that were recorded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ranking.audit.holdings import Holdings
+from ranking.audit.report import RESTORE, Ledger
+from ranking.collection.named import each
+from ranking.errors import PairsieveError
+from ranking.store.blobs import Store
+from ranking.store.trash import TRASH, original_key
+
+_BRING_BACK = "run `pairsieve store gc --delete`, which brings back what is named"
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file as a record names it; `bytes`, `rows` and `sha256` are None where the record does not say."""
+
+    key: str
+    by: str
+    sha256: str | None
+    bytes: int | None
+    rows: int | None
+
+
+def named_files(held: Holdings) -> Iterator[NamedFile]:
+    """The files of all records but snapshots, whose members are looked at one snapshot at a time."""
+    for key, commit in held.commits.items():
+        yield NamedFile(commit.file, key, commit.sha256, commit.bytes, commit.rows)
+    for name, revisions in held.revisions.items():
+        for revision in revisions:
+            by = f"datasets/{name}/revisions/{revision.number:010d}.json"
+            for part in revision.files:
+                yield NamedFile(part.file, by, part.sha256, part.bytes, part.rows)
+    for key, subset in held.subsets.items():
+        yield NamedFile(subset.pairs_key, key, subset.sha256, None, subset.rows)
+
+
+def check_files(store: Store, held: Holdings, ledger: Ledger, *, deep: bool) -> None:
+    """Look for every named file, and with `deep` hash it and count its rows. What is missing or damaged is
+    put down in `ledger.damaged`."""
+    files = list({(file.key, file.sha256): file for file in named_files(held)}.values())
+    present = [file for file in files if is_there(store, held, ledger, file)]
+    if not deep:
+        return
+
+    done = 0
+
+    def check(file: NamedFile) -> None:
+        nonlocal done
+        _check_content(store, ledger, file)
+        done += 1
+        ledger.progress("hash", done, len(present))
+
+    each(present, check)
+
+
+def is_there(store: Store, held: Holdings, ledger: Ledger, file: NamedFile) -> bool:
+    """Whether the file exists with the recorded size; if not, that is put down."""
+    ledger.count(4, "files named")
+    entry = held.entries.get(file.key)
+    if entry is None or (file.bytes is not None and entry.bytes != file.bytes):
+        # The listing may be older than a writer's last word; what counts is what is there now.
+        entry = store.entry(file.key)
+    if entry is None:
+        if not store.exists(file.by):
+            return False  # what named it is gone, too
+        trashed = any(original_key(key) == file.key for key in held.entries if key.startswith(f"{TRASH}/"))
+        ledger.error(
+            4, file.key, f"{file.key} is missing, though {file.by} names it", _BRING_BACK if trashed else RESTORE
+        )
+        ledger.damaged.add(file.key)
+        return False
+    if file.bytes is not None and entry.bytes != file.bytes:
+        ledger.error(3, file.key, f"{file.key} has {entry.bytes} bytes, not the {file.bytes} that {file.by} records")
+        ledger.damaged.add(file.key)
+        return False
+    return True
+
+
+def _check_content(store: Store, ledger: Ledger, file: NamedFile) -> None:
+    ledger.count(3, "files")
+    try:
+        found = store.digest(file.key)
+        if found is None:
+            return  # a collection took what named it; the listing said it was there
+        if file.sha256 is not None and found != file.sha256:
+            ledger.error(3, file.key, f"{file.key} is damaged: its sha256 is not the one that {file.by} records")
+            ledger.damaged.add(file.key)
+            return
+        rows = pq.read_metadata(store.local(file.key)).num_rows
+    except (pa.ArrowException, OSError, PairsieveError) as error:
+        ledger.error(3, file.key, f"{file.key} cannot be read ({error})")
+        ledger.damaged.add(file.key)
+        return
+    if file.rows is not None and rows != file.rows:
+        ledger.error(3, file.key, f"{file.key} has {rows} rows, not the {file.rows} that {file.by} records")
+        ledger.damaged.add(file.key)
+
+
+def check_citations(store: Store, held: Holdings, ledger: Ledger) -> None:
+    """I4 for what is no file: the snapshots, subsets and outputs that something cites."""
+    shas = {(subset.snapshot.n, subset.snapshot.sha): key for key, subset in held.subsets.items()}
+    shas |= {(found.snapshot, found.sha): key for key, found in held.pins.items()}
+    for (n, sha), key in shas.items():
+        ledger.count(4, "citations")
+        snapshot = f"snapshots/{n:010d}.json"
+        if not store.exists(snapshot):
+            ledger.error(4, snapshot, f"snapshot {n} is missing, though {key} cites it")
+        elif sha not in (found := store.get(snapshot).decode(errors="replace")) and found:
+            ledger.error(4, key, f"{key} cites a snapshot {n} with another sha than the one that is there")
+    refs = {subset.ref for subset in held.subsets.values()}
+    for key, run in held.runs.items():
+        ledger.count(4, "citations")
+        if run.subset not in refs:
+            ledger.error(4, key, f"{key} trains on {run.subset}, which is not there")
+    for key, end in held.run_ends.items():
+        output = end["result"].get("output") if isinstance(end.get("result"), dict) else None
+        if output is None:
+            continue
+        ledger.count(4, "citations")
+        if not any(name.startswith(f"{output}/") for name in held.entries) and not store.list(str(output)):
+            ledger.error(4, key, f"{key} names the output {output}, of which nothing is there")
