@@ -1,8 +1,10 @@
 """Parquet files as adapters read them: in bounded batches, with the place of every row. Trusts no footer."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,14 @@ from ranking.ingest.adapters.base import begin
 from ranking.ingest.sources import SourceFile
 
 BATCH_ROWS = 65_536
+MAX_FOOTER = 64 * 2**20
+MAX_COLUMNS = 2_000
+MAX_ROW_GROUPS = 100_000
+MAX_ROWS_PER_BYTE = 64  # beyond a million rows; the densest table of pairs has a tenth of a row in a byte
+MAX_EXPANSION = 1_000  # times the file's size, beyond 2³⁰ bytes
 _MAGIC = b"PAR1"
+_THRIFT_ITEMS = 10_000_000
+_READ_AHEAD = 2**20
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class Batch:
         try:
             converted = convert(values)
             converted.validate(full=True)
+        except pa.ArrowMemoryError:
+            raise
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise SourceError(
                 f"column {name} of {self.file.uri} is {values.type} and does not read as {kind} ({error})",
@@ -72,14 +83,49 @@ class Batch:
 
 @contextmanager
 def opened(file: SourceFile) -> Iterator[pq.ParquetFile]:
-    """The file as Parquet; SourceError if it is not."""
+    """The file as Parquet; SourceError if it is not, or if its footer promises more than a table of pairs has."""
     try:
-        with file.open() as handle, pq.ParquetFile(handle) as found:
-            yield found
+        with file.open() as handle:
+            _check_footer(file, handle)
+            # Reading ahead by column chunks would keep all of them until the file is closed.
+            with pq.ParquetFile(
+                handle,
+                pre_buffer=False,
+                buffer_size=_READ_AHEAD,
+                thrift_string_size_limit=MAX_FOOTER,
+                thrift_container_size_limit=_THRIFT_ITEMS,
+            ) as found:
+                _check_shape(file, found.metadata)
+                yield found
+    except pa.ArrowMemoryError:
+        raise  # not the file's fault alone
     except (pa.ArrowException, OSError) as error:
         raise SourceError(
             f"source {file.uri} cannot be read as Parquet ({error})", code="source-not-parquet", hint="check the file"
         ) from error
+
+
+def _check_footer(file: SourceFile, handle: BinaryIO) -> None:
+    if file.bytes < 12:
+        return
+    handle.seek(-8, os.SEEK_END)
+    size = int.from_bytes(handle.read(4), "little")
+    handle.seek(0)
+    if size > MAX_FOOTER:
+        raise _too_large(file, f"a footer of {size:,} bytes, more than {MAX_FOOTER:,}")
+
+
+def _check_shape(file: SourceFile, metadata: pq.FileMetaData) -> None:
+    if metadata.num_columns > MAX_COLUMNS:
+        raise _too_large(file, f"{metadata.num_columns:,} columns, more than {MAX_COLUMNS:,}")
+    if metadata.num_row_groups > MAX_ROW_GROUPS:
+        raise _too_large(file, f"{metadata.num_row_groups:,} row groups, more than {MAX_ROW_GROUPS:,}")
+    if metadata.num_rows > max(1_000_000, MAX_ROWS_PER_BYTE * file.bytes):
+        raise _too_large(file, f"{metadata.num_rows:,} rows in {file.bytes:,} bytes")
+
+
+def _too_large(file: SourceFile, what: str) -> SourceError:
+    return SourceError(f"source {file.uri} has {what}: refused", code="source-too-large", hint="check the file")
 
 
 def schema_of(file: SourceFile) -> pa.Schema:
@@ -88,9 +134,14 @@ def schema_of(file: SourceFile) -> pa.Schema:
         return found.schema_arrow
 
 
+def is_parquet(file: SourceFile) -> bool:
+    """Whether the file begins as Parquet does."""
+    return begin(file, len(_MAGIC)) == _MAGIC
+
+
 def lacking(file: SourceFile, names: Sequence[str]) -> str | None:
     """Why the file is not Parquet with columns of these names, or None. SourceError if it is damaged Parquet."""
-    if begin(file, len(_MAGIC)) != _MAGIC:
+    if not is_parquet(file):
         return "it cannot be read as Parquet"
     known = schema_of(file).names
     missing = [name for name in names if name not in known]
@@ -103,8 +154,11 @@ def batches(file: SourceFile, columns: Sequence[str], *, rows: int = BATCH_ROWS)
     with opened(file) as found:
         counts = [found.metadata.row_group(index).num_rows for index in range(found.metadata.num_row_groups)]
         starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        first = 0
+        first = expanded = 0
         for batch in found.iter_batches(batch_size=rows, columns=list(columns)):
+            expanded += batch.nbytes
+            if expanded > max(2**30, MAX_EXPANSION * file.bytes):
+                raise _too_large(file, f"more than {expanded:,} bytes of content in a file of {file.bytes:,}")
             numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
             groups = np.searchsorted(starts, numbers, side="right") - 1
             first += batch.num_rows
