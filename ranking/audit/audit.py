@@ -27,7 +27,7 @@ def audit(
     ledger = Ledger(progress or _silent)
     held = read_holdings(store, ledger)
     newest = check_history(store, held, ledger)
-    check_files(store, held, ledger, deep=deep)
+    check_files(store, held, ledger, newest, deep=deep)
     check_citations(store, held, ledger)
     check_work(store, held, ledger, settings=load_settings(), now=now if now is not None else time.time())
     if deep:

@@ -8,11 +8,14 @@ import pyarrow.parquet as pq
 
 from ranking.audit.holdings import Holdings
 from ranking.audit.report import RESTORE, Ledger
+from ranking.collection.derived import derived_files
 from ranking.collection.named import each
 from ranking.errors import PairsieveError
 from ranking.store.blobs import Store
+from ranking.store.snapshots import Snapshot
 from ranking.store.trash import TRASH, original_key
 
+_REBUILT = "it is built again when it is next asked for"
 _BRING_BACK = "run `pairsieve store gc --delete`, which brings back what is named"
 
 
@@ -25,6 +28,7 @@ class NamedFile:
     sha256: str | None
     bytes: int | None
     rows: int | None
+    todo: str = RESTORE
 
 
 def named_files(held: Holdings) -> Iterator[NamedFile]:
@@ -40,10 +44,23 @@ def named_files(held: Holdings) -> Iterator[NamedFile]:
         yield NamedFile(subset.pairs_key, key, subset.sha256, None, subset.rows)
 
 
-def check_files(store: Store, held: Holdings, ledger: Ledger, *, deep: bool) -> None:
+def derived(store: Store, held: Holdings, newest: Snapshot | None) -> Iterator[NamedFile]:
+    """The files of the derived tables that belong to the newest snapshot and revisions: others may be on
+    their way to the trash."""
+    shas = {revisions[-1].sha for revisions in held.revisions.values() if revisions}
+    if newest is not None:
+        shas |= {newest.sha, *(pin.sha for pin in newest.datasets.values())}
+    for key, files in derived_files(store, frozenset(shas)).items():
+        for part in files:
+            yield NamedFile(part.file, key, part.sha256, part.bytes, part.rows, todo=f"remove {key}: {_REBUILT}")
+
+
+def check_files(store: Store, held: Holdings, ledger: Ledger, newest: Snapshot | None, *, deep: bool) -> None:
     """Look for every named file, and with `deep` hash it and count its rows. What is missing or damaged is
     put down in `ledger.damaged`."""
-    files = list({(file.key, file.sha256): file for file in named_files(held)}.values())
+    files = list(
+        {(file.key, file.sha256): file for file in (*named_files(held), *derived(store, held, newest))}.values()
+    )
     present = [file for file in files if is_there(store, held, ledger, file)]
     if not deep:
         return
@@ -71,12 +88,14 @@ def is_there(store: Store, held: Holdings, ledger: Ledger, file: NamedFile) -> b
             return False  # what named it is gone, too
         trashed = any(original_key(key) == file.key for key in held.entries if key.startswith(f"{TRASH}/"))
         ledger.error(
-            4, file.key, f"{file.key} is missing, though {file.by} names it", _BRING_BACK if trashed else RESTORE
+            4, file.key, f"{file.key} is missing, though {file.by} names it", _BRING_BACK if trashed else file.todo
         )
         ledger.damaged.add(file.key)
         return False
     if file.bytes is not None and entry.bytes != file.bytes:
-        ledger.error(3, file.key, f"{file.key} has {entry.bytes} bytes, not the {file.bytes} that {file.by} records")
+        ledger.error(
+            3, file.key, f"{file.key} has {entry.bytes} bytes, not the {file.bytes} that {file.by} records", file.todo
+        )
         ledger.damaged.add(file.key)
         return False
     return True
@@ -89,16 +108,18 @@ def _check_content(store: Store, ledger: Ledger, file: NamedFile) -> None:
         if found is None:
             return  # a collection took what named it; the listing said it was there
         if file.sha256 is not None and found != file.sha256:
-            ledger.error(3, file.key, f"{file.key} is damaged: its sha256 is not the one that {file.by} records")
+            ledger.error(
+                3, file.key, f"{file.key} is damaged: its sha256 is not the one that {file.by} records", file.todo
+            )
             ledger.damaged.add(file.key)
             return
         rows = pq.read_metadata(store.local(file.key)).num_rows
     except (pa.ArrowException, OSError, PairsieveError) as error:
-        ledger.error(3, file.key, f"{file.key} cannot be read ({error})")
+        ledger.error(3, file.key, f"{file.key} cannot be read ({error})", file.todo)
         ledger.damaged.add(file.key)
         return
     if file.rows is not None and rows != file.rows:
-        ledger.error(3, file.key, f"{file.key} has {rows} rows, not the {file.rows} that {file.by} records")
+        ledger.error(3, file.key, f"{file.key} has {rows} rows, not the {file.rows} that {file.by} records", file.todo)
         ledger.damaged.add(file.key)
 
 

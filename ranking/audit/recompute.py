@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from ranking import duck
 from ranking.audit.holdings import Holdings
 from ranking.audit.report import Ledger
+from ranking.collection.derived import derived_files, describes
 from ranking.errors import NotFoundError, PairsieveError
-from ranking.features.wide import wide_table
 from ranking.schema import PAIRS, SUBSET_PAIRS
 from ranking.store.blobs import Store
 from ranking.store.snapshots import Member, Snapshot, get_snapshot
@@ -45,7 +45,9 @@ def check_subsets(store: Store, held: Holdings, ledger: Ledger, *, every: bool) 
     chosen = subsets if every else subsets[-_SAMPLE:]
     for done, subset in enumerate(chosen):
         ledger.progress("subsets", done, len(chosen))
-        if subset.pairs_key in ledger.damaged or not (every or _built(held, subset.snapshot.sha, subset.dataset)):
+        if subset.pairs_key in ledger.damaged or not (
+            every or _table(store, held, subset.snapshot.sha, subset.dataset)
+        ):
             continue
         try:
             snapshot = get_snapshot(store, subset.snapshot.n)
@@ -67,9 +69,14 @@ def _select(store: Store, snapshot: Snapshot, subset: Subset) -> pa.Table:
     return taken.set_column(taken.schema.get_field_index("rank"), "rank", places).cast(SUBSET_PAIRS).combine_chunks()
 
 
-def _built(held: Holdings, sha: str, dataset: str) -> bool:
-    """Whether the wide table of a dataset exists, so that to look at it builds nothing."""
-    return any(key.startswith(f"wide/{sha[:16]}/{dataset}.") for key in held.entries)
+def _table(store: Store, held: Holdings, sha: str, dataset: str) -> str | None:
+    """The file of a dataset's wide table, if it is built; what is not is not built for an audit."""
+    for key in held.entries:
+        if key.startswith(f"wide/{sha[:16]}/{dataset}.v") and describes(key, frozenset([sha])):
+            if key.endswith(".parquet"):
+                return key
+            return next((part.file for part in derived_files(store, frozenset([sha])).get(key, ())), None)
+    return None
 
 
 def _check_snapshot(store: Store, held: Holdings, ledger: Ledger, snapshot: Snapshot) -> None:
@@ -78,15 +85,16 @@ def _check_snapshot(store: Store, held: Holdings, ledger: Ledger, snapshot: Snap
         files = [revision.pairs.file for revision in revisions if revision.pairs]
         units = {piece.unit for revision in revisions for piece in revision.slices}
         members = [m for m in snapshot.members if m.unit in units and m.scorer_id in snapshot.scorers.values()]
-        if not files or not _built(held, snapshot.sha, name):
+        table = _table(store, held, snapshot.sha, name)
+        if not files or table is None:
             continue
-        if ledger.damaged.intersection([*files, *(member.file for member in members)]):
-            ledger.note(8, f"wide/{snapshot.sha[:16]}/{name}", "not recomputed, as files it is made of are damaged")
+        if ledger.damaged.intersection([table, *files, *(member.file for member in members)]):
+            ledger.note(8, f"wide/{snapshot.sha[:16]}/{name}", "not recomputed, as a file is damaged")
             continue
-        key = f"wide/{snapshot.sha[:16]}/{name}"
+        key = table
         spill = store.tmp() / f"audit-{uuid.uuid4().hex}.spill"
         try:
-            wide = wide_table(store, snapshot, name)
+            wide = store.local(table)
             with duck.connect(memory_limit=duck.MEMORY, temp_directory=spill) as con:
                 con.execute(f"CREATE VIEW wide AS SELECT * FROM {duck.parquet_scan([wide])}")
                 con.execute(f"CREATE VIEW pairs AS SELECT * FROM {duck.parquet_scan([store.local(f) for f in files])}")

@@ -1,12 +1,11 @@
 """Finds what a collection would take. Takes nothing."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ranking.collection.derived import FOLDERS, describes
 from ranking.collection.named import Named, read_named
-from ranking.features.wide import VERSION
 from ranking.store.backend import Entry, is_scratch
 from ranking.store.blobs import Store
 
@@ -132,11 +131,8 @@ def _run_outputs(key: str, named: Named) -> str | None:
     return None if "/".join(parts[:3]) == named.outputs[parts[1]] else "run outputs"
 
 
-def _wide_tables(key: str, named: Named) -> str | None:
-    parts = key.split("/")
-    version = re.search(r"\.v(\d+)\b", key)
-    current = version is None or int(version[1]) == VERSION
-    return None if current and any(sha.startswith(parts[1]) for sha in named.shas) else "wide tables"
+def _derived_tables(key: str, named: Named) -> str | None:
+    return None if describes(key, named.shas) else "derived tables"
 
 
 def _selftests(key: str, named: Named) -> str | None:  # noqa: ARG001
@@ -152,7 +148,7 @@ _FOLDERS: dict[str, Callable[[str, Named], str | None]] = {
     "datasets": _dataset_files,
     "subsets": _subset_files,
     "runs": _run_outputs,
-    "wide": _wide_tables,
+    **dict.fromkeys(FOLDERS, _derived_tables),
     "selftest": _selftests,
     "snapshots": _snapshots,
 }

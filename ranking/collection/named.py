@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ranking.collection.derived import derived_files
 from ranking.datasets import dataset_names, list_revisions
 from ranking.errors import NotFoundError
 from ranking.runs import run_key, run_result
@@ -24,9 +25,10 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class Named:
-    """The keys of files that a marker, revision, snapshot or subset names; the numbers and hashes of
-    snapshots that are the newest, or that a subset or pin cites; and for each run that has ended the folder of
-    the output that counts, or None."""
+    """The keys of files that a marker, revision, snapshot, subset or useful derived table names; the numbers
+    of snapshots that are the newest, or that a subset or pin cites; their hashes with those of the revisions
+    that they saw or that are the newest; and for each run that has ended the folder of the output that counts,
+    or None."""
 
     files: frozenset[str]
     snapshots: frozenset[int]
@@ -39,8 +41,11 @@ def read_named(store: Store) -> Named:
     files: set[str] = set()
     for file in each(commit_keys(store), lambda key: _commit_file(store, key)):
         files.add(file)
+    shas: set[str] = set()
     for name in dataset_names(store):
-        files.update(part.file for revision in list_revisions(store, name) for part in revision.files)
+        revisions = list_revisions(store, name)
+        files.update(part.file for revision in revisions for part in revision.files)
+        shas.add(revisions[-1].sha)
     cited: dict[int, str] = {}
     for subset in list_subsets(store):
         files.add(subset.pairs_key)
@@ -56,7 +61,12 @@ def read_named(store: Store) -> Named:
         files.update(member.file for member in snapshot.members)
         if n == numbers[-1]:
             cited[n] = snapshot.sha
-    return Named(frozenset(files), frozenset(cited), frozenset(cited.values()), ended_runs(store))
+        if n in cited:
+            shas.update(pin.sha for pin in snapshot.datasets.values())
+    shas.update(cited.values())
+    for derived in derived_files(store, frozenset(shas)).values():
+        files.update(part.file for part in derived)
+    return Named(frozenset(files), frozenset(cited), frozenset(shas), ended_runs(store))
 
 
 def ended_runs(store: Store) -> dict[str, str | None]:

@@ -235,7 +235,7 @@ def changed_cell(store: Store) -> str:
         table.column_names.index("sharp.0"), "sharp.0", pa.array([column[0] + 1, *column[1:]], pa.float32())
     )
     pq.write_table(table, store.local(key))
-    return key.rpartition(".v")[0]
+    return key
 
 
 def other_pair_in_wide(store: Store) -> str:
@@ -243,7 +243,7 @@ def other_pair_in_wide(store: Store) -> str:
     table = pq.read_table(store.local(key), partitioning=None)
     ids = ["0" * 16, *table["pair_id"].to_pylist()[1:]]
     pq.write_table(table.set_column(0, "pair_id", pa.array(ids)), store.local(key))
-    return key.rpartition(".v")[0]
+    return key
 
 
 def in_the_trash(store: Store) -> str:
