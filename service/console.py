@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     SpinnerColumn,
@@ -29,18 +28,33 @@ Advance = Callable[[int, int], None]
 """Called as advance(done, total)."""
 
 
+class CountColumn(ProgressColumn):
+    """How many of how many, or how many MB of how many."""
+
+    def render(self, task: Task) -> Text:
+        total = int(task.total or 0)
+        if task.fields.get("unit") == "bytes":
+            return Text(f"{task.completed / 1e6:,.0f}/{total / 1e6:,.0f} MB", style="progress.download")
+        return Text(f"{int(task.completed):{len(str(total))}d}/{total}", style="progress.download")
+
+
 class RateColumn(ProgressColumn):
-    """How many items a second, over the recent past."""
+    """How many items, or MB, a second, over the recent past."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if not speed else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="dim")
+        if not speed:
+            return Text("")
+        if task.fields.get("unit") == "bytes":
+            return Text(f"{speed / 1e6:,.1f} MB/s", style="dim")
+        return Text(f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="dim")
 
 
 @contextmanager
-def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Advance]:
-    """A bar with count, rate and time left, from the first `advance` on. Nothing when `quiet` or not on a terminal."""
-    with stage_bars(quiet=quiet) as stage:
+def progress_bar(title: str, *, quiet: bool = False, unit: str = "") -> Iterator[Advance]:
+    """A bar with count, rate and time left, from the first `advance` on; with the unit "bytes" in MB. Nothing when
+    `quiet` or not on a terminal."""
+    with stage_bars(quiet=quiet, unit=unit) as stage:
         yield lambda done, total: stage(title, done, total)
 
 
@@ -67,14 +81,14 @@ STAGES = {
 
 
 @contextmanager
-def stage_bars(*, quiet: bool = False) -> Iterator[Stages]:
+def stage_bars(*, quiet: bool = False, unit: str = "") -> Iterator[Stages]:
     """One bar per stage of a long command, each appearing when its stage begins."""
     with _progress(quiet) as bar:
         tasks: dict[str, TaskID] = {}
 
         def stage(name: str, done: int, total: int) -> None:
             if name not in tasks:
-                tasks[name] = bar.add_task(STAGES.get(name, name), total=total)
+                tasks[name] = bar.add_task(STAGES.get(name, name), total=total, unit=unit)
             bar.update(tasks[name], completed=done, total=total)
 
         yield stage
@@ -113,7 +127,7 @@ def _progress(quiet: bool) -> Progress:
         SpinnerColumn(),
         TextColumn("{task.description:<22}"),
         BarColumn(bar_width=28),
-        MofNCompleteColumn(),
+        CountColumn(),
         RateColumn(),
         ClockColumn(),
         console=err,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ranking import duck
 from ranking.datasets import Dataset, Revision, Slice, Source, find_dataset, put_revision
-from ranking.errors import SourceError
+from ranking.errors import SourceError, UnknownNameError, UsageError
 from ranking.ingest.adapters import Options
+from ranking.ingest.adapters.table import NAMES as TABLE_NAMES
 from ranking.ingest.derive import Derivation
 from ranking.ingest.ratings import Rated
 from ranking.ingest.sources import find_sources, folder_of
@@ -69,6 +70,13 @@ def ingest(
     check_name("dataset", dataset)
     settings = load_settings()
     options = options or Options()
+    if options.columns:
+        if format not in ("auto", "table"):
+            raise UsageError(f"columns are mapped for the format table, not {format}", hint="leave --columns out")
+        for name in options.columns:
+            if name not in TABLE_NAMES:
+                raise UnknownNameError.among("name in --columns", name, TABLE_NAMES)
+        format = "table"
     files = find_sources(source, suffixes(format))
     if options.images is not None:
         options = replace(options, images=folder_of(options.images))

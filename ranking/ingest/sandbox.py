@@ -28,6 +28,7 @@ MEMORY = "memory"
 
 _LARGEST_FILE = 64 * 2**30  # of what we write; a source that makes more is no table of pairs
 _PIECE = 2**20
+_LONGEST = 2_000  # characters of a message: a parser may quote the file
 _REPORT_SECONDS = 0.1
 _PR_SET_PDEATHSIG = 1
 
@@ -76,10 +77,11 @@ def main(memory_bytes: int, parent: int) -> None:
             try:
                 result = _JOBS[job.pop("do")](**job, report=_seldom(lambda done: answer(progress=done)))
             except PairsieveError as error:
-                answer(error={"message": error.message, "code": error.code, "hint": error.hint})
+                answer(error={"message": error.message[:_LONGEST], "code": error.code, "hint": error.hint[:_LONGEST]})
             except Exception as error:  # parsers raise almost anything on hostile data
                 code = MEMORY if _is_memory(error) else "source-unreadable"
-                answer(error={"message": f"{type(error).__name__}: {error}", "code": code, "hint": "", "odd": True})
+                message = f"{type(error).__name__}: {error}"[:_LONGEST]
+                answer(error={"message": message, "code": code, "hint": "", "odd": True})
             else:
                 answer(result=result)
 
@@ -139,9 +141,11 @@ def stage_file(
     reader = next(found for found in ADAPTERS if found.name == adapter)
     watched = _WatchedFile(**file)
     with _clear(watched):
-        reason = reader.mismatch(watched)
+        reason = None if options["columns"] else reader.mismatch(watched)
         if reason:
-            raise SourceError(f"source {watched.uri} is not {adapter}: {reason}", code="source-columns")
+            raise SourceError(
+                f"source {watched.uri} is not {adapter}: {reason}", code="source-columns", hint="leave it out"
+            )
         with Sheets(Path(folder), ordinal, watched) as sheets:
             for batch in reader.read(watched, Options(**options)):
                 sheets.add(batch)

@@ -94,7 +94,8 @@ def stage(
     """
     remote = any(scheme_of(file.uri) for file in files)
     with Children(folder, memory_gb=memory_gb, remote=remote) as children:
-        adapter = _find_format(children, files, format)
+        # Mapped columns cannot be recognised, only used.
+        adapter = _candidates("table")[0] if options.columns else _find_format(children, files, format)
         ours = _of(adapter, files)
         meter = _Meter(progress, sum(file.bytes * (1 if file.sha256 else 2) for file in ours))
         hashed = _hashed(children, ours, meter)

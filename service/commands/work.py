@@ -113,8 +113,8 @@ def schedule_add(
     scorers: Annotated[str, typer.Option(help="Scorers, by comma.", show_default=False)],
     every: Annotated[str, typer.Option(help="How often: 90s, 15m, 6h, 1d, 2w.")] = "1d",
     source: Annotated[
-        Path | None,
-        typer.Option(help="File or folder to ingest what is new from, first.", show_default=False),
+        str | None,
+        typer.Option(help="File or folder, here or remote, to ingest what is new from, first.", show_default=False),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="Recipe of the subset to cut when all is scored.", show_default=False)
@@ -133,6 +133,7 @@ def schedule_add(
     runs."""
     from ranking.datasets import get_dataset
     from ranking.errors import UsageError
+    from ranking.ingest.sources import local_path, scheme_of
     from ranking.schedules import Schedule, add_schedule
     from ranking.subsets.recipe import load_recipe
     from service.console import print_json, say
@@ -143,8 +144,10 @@ def schedule_add(
     resolve(names)
     if source is None:
         get_dataset(store, dataset)
-    elif not source.exists():
-        raise UsageError(f"source {source} does not exist", hint="check the path")
+    elif not scheme_of(source):
+        source = str(local_path(source))
+        if not Path(source).exists():
+            raise UsageError(f"source {source} does not exist", hint="check the path")
     rules = load_recipe(recipe) if recipe is not None else None
     if rules is not None and rules.dataset != dataset:
         raise UsageError(f"the recipe is for dataset {rules.dataset}, not {dataset}", hint="correct one of them")
@@ -159,7 +162,7 @@ def schedule_add(
             name=name,
             every_seconds=seconds_of(every),
             dataset=dataset,
-            source=str(source.expanduser().absolute()) if source is not None else None,
+            source=source,
             scorers=tuple(names),
             recipe=rules.canonical() if rules is not None else None,
             train=config,
