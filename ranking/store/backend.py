@@ -39,6 +39,8 @@ class Blobs(Protocol):
     """A local folder for unfinished files, fetched copies and, without Redis, messages."""
     readers: int
     """How many files are worth fetching and hashing at once."""
+    askers: int
+    """How many small requests are worth making at once: 1 where none has to travel."""
 
     def flaw(self, key: str) -> str | None:
         """What else is missing here that a store needs, asked when `key` has just been created; None if nothing."""

@@ -124,7 +124,8 @@ def committed_units(store: Store, scorer_id: str) -> set[str]:
 
 def list_commits(store: Store) -> list[Commit]:
     """Every marker of the store, sorted by scorer id and unit."""
-    return [_parse(store.get(key), key) for key in store.list("commits")]
+    keys = store.list("commits")
+    return [_parse(data, key) for key, data in zip(keys, store.get_all(keys), strict=True)]
 
 
 def _marker(scorer_id: str, unit: str) -> str:

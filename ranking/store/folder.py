@@ -18,6 +18,7 @@ class FolderBlobs:
         self.uri = str(root)
         self.workspace = root
         self.readers = 2
+        self.askers = 1
 
     @classmethod
     def at(cls, text: str) -> "FolderBlobs":

@@ -56,6 +56,7 @@ class ObjectBlobs:
     """The objects below a bucket's prefix. Safe to use from many threads; after a fork, only by the parent."""
 
     readers = 8
+    askers = 32
 
     def __init__(self, bucket: Bucket, *, cache_bytes: int) -> None:
         self.uri = bucket.uri

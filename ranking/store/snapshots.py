@@ -60,7 +60,7 @@ def create_snapshot(store: Store) -> Snapshot:
     while True:
         latest = latest_snapshot(store)
         datasets = {found.name: DatasetPin(found.revision, found.revision_sha) for found in list_datasets(store)}
-        members = tuple(_checked_member(store, commit) for commit in list_commits(store))
+        members = _checked_members(store, list_commits(store))
         content = _content(datasets, _chosen_scorers(members), members)
         sha = sha256_hex(canonical_json(content))
         if latest is not None and latest.sha == sha:
@@ -131,8 +131,8 @@ def list_snapshots(store: Store) -> list[Snapshot]:
 def verify_snapshot(store: Store, snapshot: Snapshot) -> list[str]:
     """What is wrong with a snapshot's files, one line each, after hashing every one; empty if all is well."""
     problems = []
-    for member in snapshot.members:
-        found = store.digest(member.file)
+    digests = store.digests(member.file for member in snapshot.members)
+    for member, found in zip(snapshot.members, digests, strict=True):
         if found is None:
             problems.append(f"{member.file} is missing")
         elif found != member.sha256:
@@ -140,15 +140,21 @@ def verify_snapshot(store: Store, snapshot: Snapshot) -> list[str]:
     return problems
 
 
-def _checked_member(store: Store, commit: Commit) -> Member:
-    entry = store.entry(commit.file)
-    size = entry.bytes if entry else None
-    if size != commit.bytes:
-        state = "is missing" if size is None else f"has {size} bytes, not {commit.bytes}"
-        raise StoreError(
-            f"{commit.file} {state}, though committed", code="damaged", hint="restore it from a copy of the store"
-        )
-    return Member(commit.scorer_id, commit.unit, commit.file, commit.sha256, commit.bytes, commit.rows, commit.n_bad)
+def _checked_members(store: Store, commits: list[Commit]) -> tuple[Member, ...]:
+    # One listing: a question for each file would take a bucket minutes. It is made after the markers were read, and
+    # a file is there before its marker.
+    sizes = {entry.key: entry.bytes for entry in store.entries("data")}
+    for commit in commits:
+        size = sizes.get(commit.file)
+        if size != commit.bytes:
+            state = "is missing" if size is None else f"has {size} bytes, not {commit.bytes}"
+            raise StoreError(
+                f"{commit.file} {state}, though committed", code="damaged", hint="restore it from a copy of the store"
+            )
+    return tuple(
+        Member(commit.scorer_id, commit.unit, commit.file, commit.sha256, commit.bytes, commit.rows, commit.n_bad)
+        for commit in commits
+    )
 
 
 def _chosen_scorers(members: tuple[Member, ...]) -> dict[str, str]:
