@@ -27,7 +27,10 @@ _state = {"debug": False}
 def _root(
     store: Annotated[
         str | None,
-        typer.Option(help="The store's folder; default $PAIRSIEVE_STORE, else ./pairsieve-data.", show_default=False),
+        typer.Option(
+            help="The store: a folder or s3://bucket/prefix; default $PAIRSIEVE_STORE, else ./pairsieve-data.",
+            show_default=False,
+        ),
     ] = None,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:

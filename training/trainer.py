@@ -115,7 +115,7 @@ def train(
                 if time.monotonic() - beaten > _HEARTBEAT_SECONDS:
                     beat_run(store, run_id)
                     beaten = time.monotonic()
-        model.unet.save_pretrained(folder / "unet", safe_serialization=True)
+        model.unet.save_pretrained(folder / "unet", safe_serialization=True, max_shard_size="4GB")  # a bucket takes 5
         output = f"runs/{run_id}/output-{attempt[:12]}"
         _place(store, folder, output)
     finally:

@@ -1,5 +1,4 @@
-"""The Celery application, one for every mode: Redis between machines, or a folder of the store on one
-machine.
+"""The Celery application, one for every mode: Redis between machines, or a folder on one machine.
 
 The broker carries hints only. What is done, open or dead is read from the store, so no result is ever kept
 here.
@@ -21,6 +20,7 @@ from kombu.entity import Exchange, Queue
 
 from ranking.errors import UsageError
 from ranking.settings import Settings, load_settings
+from ranking.store.bucket import workspace_of
 
 OPEN_REDIS = "PAIRSIEVE_ALLOW_OPEN_REDIS"
 """Set to 1 to use a Redis without a password that other machines can reach. Whoever reaches it can run our
@@ -49,8 +49,9 @@ def make_app(settings: Settings) -> Celery:
 
 
 def broker_folder(settings: Settings) -> Path:
-    """Where messages lie when there is no Redis. Created, private to the user, when something connects."""
-    return Path(settings.store.removeprefix("file://")).expanduser().absolute() / "broker"
+    """Where messages lie when there is no Redis: beside the store, or for a bucket in this machine's folder for it.
+    Created, private to the user, when something connects."""
+    return workspace_of(settings.store) / "broker"
 
 
 def check_broker(url: str) -> None:

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; this machine's own only.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = None,
-    store: Annotated[str | None, typer.Option(help="The store's folder.")] = None,
+    store: Annotated[str | None, typer.Option(help="The store: a folder or s3://bucket/prefix.")] = None,
 ) -> None:
     """Serve the API and the dashboard."""
     from ranking.settings import load_settings

@@ -1,12 +1,13 @@
 """The Celery application: the brokers it accepts, and the settings that lost or repeated work depends on."""
 
 import ssl
+from pathlib import Path
 
 import pytest
 
 from ranking.errors import UsageError
 from ranking.settings import Settings
-from workers.celery_app import OPEN_REDIS, QUEUES, ROUTES, check_broker, make_app
+from workers.celery_app import OPEN_REDIS, QUEUES, ROUTES, broker_folder, check_broker, make_app
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,16 @@ def test_a_tls_url_is_checked_against_certificates_unless_it_says_otherwise() ->
     told = make_app(Settings(broker="rediss://:secret@example.org/0?ssl_cert_reqs=CERT_NONE")).connection()
     assert bare.ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     assert told.ssl == {"ssl_cert_reqs": ssl.CERT_NONE}
+
+
+def test_without_redis_messages_lie_beside_the_store_or_in_this_machines_folder_for_the_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAIRSIEVE_CACHE", str(tmp_path))
+    assert broker_folder(Settings(store="/data")) == Path("/data/broker")
+    assert broker_folder(Settings(store="file:///data")) == Path("/data/broker")
+    assert broker_folder(Settings(store="./data")) == Path.cwd() / "data" / "broker"
+    one, other = (broker_folder(Settings(store=f"s3://bucket/{name}")) for name in ("one", "other"))
+    assert one.parent.parent == other.parent.parent == tmp_path
+    assert one != other
+    assert make_app(Settings(store="s3://bucket/one")).conf.broker_transport_options["folder"] == str(one)
