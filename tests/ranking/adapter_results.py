@@ -17,5 +17,9 @@ def items_of(store: Store, name: str) -> list[dict[str, Any]]:
     return _rows(get_dataset(store, name).items_paths(store))
 
 
+def ratings_of(store: Store, name: str) -> list[dict[str, Any]]:
+    return _rows(get_dataset(store, name).ratings_paths(store))
+
+
 def _rows(paths: Any) -> list[dict[str, Any]]:
     return pa.concat_tables([pq.read_table(path, partitioning=None) for path in paths]).to_pylist()

@@ -1,9 +1,17 @@
 """One module for each dataset's layout, and the list of them."""
 
-from ranking.ingest.adapters import hpdv2, hpdv3, pickapic
+from ranking.ingest.adapters import hpdv2, hpdv3, imagerewarddb, openprefs, pickapic, rapidata, table
 from ranking.ingest.adapters.base import Adapter, Options
 
 __all__ = ["ADAPTERS", "Adapter", "Options"]
 
-ADAPTERS: tuple[Adapter, ...] = (hpdv2.ADAPTER, hpdv3.ADAPTER, pickapic.ADAPTER)
+ADAPTERS: tuple[Adapter, ...] = (
+    hpdv2.ADAPTER,
+    hpdv3.ADAPTER,
+    imagerewarddb.ADAPTER,
+    openprefs.ADAPTER,
+    rapidata.ADAPTER,
+    pickapic.ADAPTER,
+    table.ADAPTER,
+)
 """Every layout, the most particular first: `--format auto` takes the first that a file fits."""
