@@ -71,7 +71,7 @@ def check_files(store: Store, held: Holdings, ledger: Ledger, newest: Snapshot |
         nonlocal done
         _check_content(store, ledger, file)
         done += 1
-        ledger.progress("hash", done, len(present))
+        ledger.progress("hashing files", done, len(present))
 
     each(present, check)
 

@@ -44,7 +44,7 @@ def check_subsets(store: Store, held: Holdings, ledger: Ledger, *, every: bool) 
     subsets = sorted(held.subsets.values(), key=lambda subset: (subset.created, subset.ref))
     chosen = subsets if every else subsets[-_SAMPLE:]
     for done, subset in enumerate(chosen):
-        ledger.progress("subsets", done, len(chosen))
+        ledger.progress("selecting subsets", done, len(chosen))
         if subset.pairs_key in ledger.damaged or not (
             every or _table(store, held, subset.snapshot.sha, subset.dataset)
         ):
@@ -120,7 +120,7 @@ def _compare(
     plain = {name: f"pairs.{duck.identifier(name)}" for name in PAIRS.names if name in columns}
     _differences(con, ledger, key, "SELECT * FROM pairs", plain)
     for done, (name, scorer_id) in enumerate(snapshot.scorers.items()):
-        ledger.progress("wide", done, len(snapshot.scorers))
+        ledger.progress("recomputing scores", done, len(snapshot.scorers))
         paths = [store.local(member.file) for member in members if member.scorer_id == scorer_id]
         _differences(con, ledger, key, _by_brute_force(paths), _score_columns(name))
     gaps = [f"{duck.identifier(f'{name}.gap')}" for name in snapshot.scorers if f"{name}.gap" in columns]

@@ -39,7 +39,7 @@ def check_rows(store: Store, held: Holdings, ledger: Ledger) -> None:
                     if commit.file not in ledger.damaged:
                         _check_shard(store, ledger, commit, items)
                     done += 1
-                    ledger.progress("rows", done, total)
+                    ledger.progress("reading rows", done, total)
         if not any(part.file in ledger.damaged for revision in revisions for part in revision.files):
             _check_dataset(store, ledger, name, revisions)
 

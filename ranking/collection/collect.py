@@ -52,13 +52,13 @@ def collect(store: Store, collection: Collection, *, progress: Progress | None =
         number = _record(store, collection)
         named = read_named(store)
         for done, candidate in enumerate(collection.candidates):
-            tell("collect", done, len(collection.candidates))
+            tell("moving to the trash", done, len(collection.candidates))
             if _take(store, candidate, number, named, collection.ages, collection.now):
                 taken += 1
                 taken_bytes += candidate.bytes
             else:
                 stayed += 1
-        tell("collect", len(collection.candidates), len(collection.candidates))
+        tell("moving to the trash", len(collection.candidates), len(collection.candidates))
     brought, purged, purged_bytes = purge(
         store, now=collection.now, ages=collection.ages, spare=number, progress=progress
     )
@@ -79,7 +79,7 @@ def purge(
     brought: list[str] = []
     purged = purged_bytes = 0
     for done, entry in enumerate(aside):
-        tell("purge", done, len(aside))
+        tell("emptying the trash", done, len(aside))
         key = original_key(entry.key)
         if kind_of(key, named) is None:
             if store.exists(key):
@@ -90,7 +90,7 @@ def purge(
             store.delete(entry.key)
             purged += 1
             purged_bytes += entry.bytes
-    tell("purge", len(aside), len(aside))
+    tell("emptying the trash", len(aside), len(aside))
     return tuple(brought), purged, purged_bytes
 
 
