@@ -1,6 +1,6 @@
 """Files of an S3 bucket as sources. The credentials are the environment's (AWS_*); nothing is written."""
 
-import os
+import re
 from datetime import timedelta
 from functools import lru_cache
 from typing import BinaryIO
@@ -9,9 +9,12 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from ranking.errors import SourceError, UsageError
+from ranking.errors import SourceError, StoreError, UsageError
 from ranking.ingest.ranged import ranged
 from ranking.ingest.sources import SourceFile
+from ranking.store.bucket import find_bucket
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 
 def find(uri: str) -> SourceFile | list[SourceFile]:
@@ -62,25 +65,35 @@ def version(uri: str) -> str:
 
 
 def split(uri: str) -> tuple[str, str]:
-    """Bucket and key of s3://bucket/key; UsageError without a bucket."""
+    """Bucket and key of s3://bucket/key; UsageError for anything else, or for a server that may not be used."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise UsageError(f"source {uri} names no bucket", code="bad-source", hint="write s3://bucket/prefix")
+    if not _NAME.fullmatch(bucket):
+        # The text may hold a password, as in s3://key:secret@host/bucket, so it is not shown.
+        raise UsageError(
+            "the source's s3:// address names no bucket", code="bad-source", hint="write s3://bucket/prefix"
+        )
     return bucket, key.strip("/")
 
 
-@lru_cache(maxsize=8)
 def _store(bucket: str) -> S3Store:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    try:
+        found = find_bucket(f"s3://{bucket}")
+    except StoreError as error:
+        raise UsageError(error.message, code="bad-source", hint=error.hint) from error
+    return _client(bucket, found.endpoint, found.plain_http)
+
+
+@lru_cache(maxsize=8)
+def _client(bucket: str, endpoint: str | None, plain_http: bool) -> S3Store:
     return S3Store(
         bucket,
         endpoint=endpoint,
-        client_options={"timeout": "60s", "connect_timeout": "10s", "allow_http": (endpoint or "").startswith("http:")},
+        client_options={"timeout": "60s", "connect_timeout": "10s", "allow_http": plain_http},
         retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
     )
 
 
-def _head(uri: str) -> obstore.ObjectMeta:
+def _head(uri: str) -> "obstore.ObjectMeta":
     bucket, key = split(uri)
     try:
         return obstore.head(_store(bucket), key)
@@ -88,7 +101,7 @@ def _head(uri: str) -> obstore.ObjectMeta:
         raise _unreachable(uri, error) from error
 
 
-def _file(uri: str, root: str, entry: obstore.ObjectMeta) -> SourceFile:
+def _file(uri: str, root: str, entry: "obstore.ObjectMeta") -> SourceFile:
     return SourceFile(uri, root, int(entry["size"]), version=entry["e_tag"] or "")
 
 
