@@ -1,94 +1,22 @@
-"""Images are found by pointer, and hostile bytes become a status instead of a crash."""
+"""Images are found by pointer: in cells, in files that stay below their root, behind addresses."""
 
-import io
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pickapic_factory import Row, jpeg, rows, with_raw, write
-from PIL import Image
 
 from ranking import plan
-from ranking.datasets import Dataset, get_dataset
+from ranking.datasets import Dataset, Source, get_dataset
 from ranking.errors import SourceError
-from ranking.images import MAX_BYTES, ImageError, ImageReader, decode_rgb
+from ranking.images import MAX_BYTES, Found, ImageError, ImageReader
 from ranking.ingest import ingest
 from ranking.store.blobs import Store
-
-
-def encoded(image: Image.Image, format: str, **options: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, format, **options)
-    return out.getvalue()
-
-
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_the_three_formats_decode_to_rgb(format: str) -> None:
-    image = decode_rgb(encoded(Image.new("RGB", (5, 3), (200, 0, 0)), format))
-    assert (image.mode, image.size) == ("RGB", (5, 3))
-    assert np.abs(np.asarray(image)[1, 1].astype(int) - [200, 0, 0]).max() <= 4
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparent_pixels_become_white(mode: str) -> None:
-    clear = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
-    data = encoded(clear.convert(mode), "PNG", **({"transparency": 0} if mode == "P" else {}))
-    assert np.asarray(decode_rgb(data)).min() == 255
-
-
-@pytest.mark.parametrize("mode", ["L", "1", "CMYK", "I;16"])
-def test_other_modes_become_rgb(mode: str) -> None:
-    format = "JPEG" if mode == "CMYK" else "PNG"
-    assert decode_rgb(encoded(Image.new(mode, (2, 2)), format)).mode == "RGB"
-
-
-def test_pixels_stay_as_stored_whatever_exif_says() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # "rotate by 90°"
-    assert decode_rgb(encoded(Image.new("RGB", (5, 3)), "JPEG", exif=exif)).size == (5, 3)
-
-
-def animation(format: str) -> bytes:
-    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
-    return encoded(frames[0], format, save_all=True, append_images=frames[1:])
-
-
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [
-        (None, "missing"),
-        (b"", "missing"),
-        (b"not an image", "corrupt"),
-        (jpeg("a")[:-20], "corrupt"),
-        (encoded(Image.new("RGB", (64, 64)), "PNG")[:60], "corrupt"),
-        (encoded(Image.new("RGB", (4, 4)), "GIF"), "corrupt"),
-        (encoded(Image.new("RGB", (4, 4)), "BMP"), "corrupt"),
-        (b"\xff" * (MAX_BYTES + 1), "too_large"),
-        (encoded(Image.new("1", (5001, 5000)), "PNG"), "too_large"),
-        (encoded(Image.new("1", (20_000, 20_000)), "PNG"), "too_large"),
-        (animation("WEBP"), "unsupported"),
-        (animation("PNG"), "unsupported"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_an_unusable_image_has_a_status(data: bytes | None, status: str) -> None:
-    with pytest.raises(ImageError) as caught:
-        decode_rgb(data)
-    assert caught.value.status == status
-
-
-@settings(max_examples=150)
-@given(at=st.integers(0, 300), value=st.integers(0, 255), cut=st.integers(0, 20))
-def test_damaged_bytes_decode_or_have_a_status(at: int, value: int, cut: int) -> None:
-    data = bytearray(jpeg("victim"))
-    data[at % len(data)] = value
-    try:
-        assert decode_rgb(bytes(data[: len(data) - cut])).mode == "RGB"
-    except ImageError as error:
-        assert error.status in ("corrupt", "too_large", "missing")
 
 
 def test_every_image_of_a_dataset_is_found_by_its_uid(store: Store, dataset: Dataset) -> None:
@@ -123,21 +51,6 @@ def test_a_null_cell_and_a_file_without_image_columns_read_as_none(store: Store,
     }
 
 
-def test_only_the_image_columns_of_the_needed_row_groups_are_read(
-    store: Store, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[list[int], list[str]]] = []
-    real = pq.ParquetFile.iter_batches
-
-    def spy(self: pq.ParquetFile, **options: object) -> object:
-        asked.append((options["row_groups"], options["columns"]))
-        return real(self, **options)
-
-    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
-    ImageReader(store, dataset).read(["img-4"])  # first seen as image 1 of row 1, in row group 0
-    assert asked == [([0], ["jpg_1"])]
-
-
 def test_a_source_that_moved_or_changed_is_a_clear_error(store: Store, dataset: Dataset) -> None:
     path = Path(dataset.sources[0].uri)
     path.write_bytes(path.read_bytes() + b"x")
@@ -157,8 +70,181 @@ def test_a_source_that_is_damaged_inside_is_a_clear_error(store: Store, tmp_path
         ImageReader(store, get_dataset(store, "pets")).read(["img-0"])
 
 
-def test_large_row_groups_are_read_in_pieces(store: Store, tmp_path: Path) -> None:
-    path = write(tmp_path / "pairs.parquet", rows(200))
-    ingest(store, path, "pets")
+def test_images_come_in_the_order_in_which_they_lie_whatever_was_asked(store: Store, tmp_path: Path) -> None:
+    write(tmp_path / "source" / "a.parquet", rows(40), row_group_size=7)
+    write(tmp_path / "source" / "b.parquet", rows(40, first=100), row_group_size=7)
+    ingest(store, tmp_path / "source", "pets")
     reader = ImageReader(store, get_dataset(store, "pets"))
-    assert reader.read(["img-150", "img-3"]) == {"img-150": jpeg("img-150"), "img-3": jpeg("img-3")}
+    places = reader.places(f"img-{i}" for i in range(200))
+    lie = places.sort_by([(name, "ascending") for name in ("source", "row_group", "column", "row")])
+    asked = places.take(pa.array(sorted(range(len(places)), key=lambda i: (i * 7919) % 101)))
+    assert [uid for uid, _ in reader.read_each(asked)] == lie["image_uid"].to_pylist()
+    assert dict(reader.read_each(asked)) == {uid: jpeg(uid) for uid in lie["image_uid"].to_pylist()}
+    assert len(lie) == 86
+
+
+POINTER = pa.schema(
+    [
+        ("image_uid", pa.string()),
+        ("source", pa.int32()),
+        ("row_group", pa.int32()),
+        ("row", pa.int64()),
+        ("column", pa.string()),
+        ("file", pa.string()),
+    ]
+)
+
+
+def pointers(files: Mapping[str, str | None]) -> pa.Table:
+    return pa.Table.from_pylist([{"image_uid": uid, "source": 0, "file": file} for uid, file in files.items()], POINTER)
+
+
+def at_root(store: Store, dataset: Dataset, root: Path | str, **options: object) -> ImageReader:
+    source = Source(0, "/nowhere/index.json", str(root), 1, "0" * 64, 1)
+    return ImageReader(store, replace(dataset, sources=(source,)), **options)
+
+
+def status(found: Found) -> str:
+    return found.status if isinstance(found, ImageError) else "bytes" if found is not None else "nothing"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of image files, with a secret beside it."""
+    root = tmp_path / "pictures"
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "a.jpg").write_bytes(b"a")
+    (root / "deep" / "er" / "b.jpg").write_bytes(b"b")
+    (root / "deep" / "..a.jpg").write_bytes(b"dots")
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "pictures-2").mkdir()
+    (tmp_path / "pictures-2" / "c.jpg").write_bytes(b"secret")
+    return root
+
+
+def test_image_files_are_read_below_the_root_of_their_source(store: Store, dataset: Dataset, pictures: Path) -> None:
+    (pictures / "link.jpg").symlink_to(pictures / "deep" / "er" / "b.jpg")
+    files = {"a": "a.jpg", "b": "deep/er/b.jpg", "dots": "deep/..a.jpg", "link": "link.jpg", "up": "deep/../a.jpg"}
+    found = at_root(store, dataset, pictures).read_items(pointers(files | {"none": None}))
+    assert found == {"a": b"a", "b": b"b", "dots": b"dots", "link": b"b", "up": b"a", "none": None}
+
+
+def test_a_root_that_is_a_link_itself_is_followed(store: Store, dataset: Dataset, pictures: Path) -> None:
+    (pictures.parent / "alias").symlink_to(pictures)
+    assert at_root(store, dataset, pictures.parent / "alias").read_items(pointers({"a": "a.jpg"})) == {"a": b"a"}
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["../secret", "deep/../../secret", "/etc/passwd", "out", "folder-out/secret", "../pictures-2/c.jpg", "chain"],
+)
+def test_no_file_outside_the_root_is_read(store: Store, dataset: Dataset, pictures: Path, file: str) -> None:
+    (pictures / "out").symlink_to(pictures.parent / "secret")
+    (pictures / "folder-out").symlink_to(pictures.parent)
+    (pictures / "chain").symlink_to("deep/../out")
+    found = at_root(store, dataset, pictures).read_items(pointers({"x": file}))["x"]
+    assert isinstance(found, ImageError)
+    assert (found.status, "outside" in str(found)) == ("missing", True)
+
+
+@pytest.mark.parametrize("file", ["no.jpg", "a.jpg/b", "deep", "", "pipe", "loop", "x" * 5000, "a\0b", "dangling"])
+def test_what_is_no_plain_file_is_missing(store: Store, dataset: Dataset, pictures: Path, file: str) -> None:
+    os.mkfifo(pictures / "pipe")
+    (pictures / "loop").symlink_to("loop")
+    (pictures / "dangling").symlink_to("nothing")
+    found = at_root(store, dataset, pictures).read_items(pointers({"x": file, "a": "a.jpg"}))
+    assert (status(found["x"]), found["a"]) == ("missing", b"a")
+
+
+def test_an_image_file_above_the_cap_is_not_read(store: Store, dataset: Dataset, pictures: Path) -> None:
+    with (pictures / "huge.jpg").open("wb") as file:
+        file.truncate(MAX_BYTES * 1000)
+    found = at_root(store, dataset, pictures).read_items(pointers({"x": "huge.jpg"}))["x"]
+    assert (status(found), str(MAX_BYTES * 1000) in str(found)) == ("too_large", True)
+
+
+def test_a_folder_of_images_that_is_gone_is_an_error_and_no_lot_of_missing_images(
+    store: Store, dataset: Dataset, pictures: Path
+) -> None:
+    pictures.rename(pictures.with_name("elsewhere"))
+    with pytest.raises(SourceError, match="is gone") as caught:
+        at_root(store, dataset, pictures).read_items(pointers({"a": "a.jpg"}))
+    assert caught.value.code == "source-gone"
+
+
+def test_addresses_are_not_fetched_unless_something_fetches(
+    store: Store, dataset: Dataset, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = {f"{host}{i}": f"https://{host}.invalid/{i}.jpg" for host in "ab" for i in range(30)}
+    reader = at_root(store, dataset, pictures)
+    with caplog.at_level(logging.WARNING):
+        found = reader.read_items(pointers(files | {"local": "a.jpg"}))
+    assert {status(found[uid]) for uid in files} == {"missing"} and found["local"] == b"a"
+    assert sorted(record.args[0] for record in caplog.records) == ["a.invalid", "b.invalid"]
+    assert all("PAIRSIEVE_IMAGE_URLS" in record.getMessage() for record in caplog.records)
+
+
+def test_what_is_fetched_comes_in_order_and_what_is_not_has_its_status(
+    store: Store, dataset: Dataset, pictures: Path
+) -> None:
+    def fetch(address: str) -> bytes:
+        if address.endswith("7"):
+            raise ImageError("too much", status="too_large")
+        return address.encode()
+
+    files = {f"img-{i:02}": f"https://a.invalid/{i:02}" for i in range(30)}
+    found = at_root(store, dataset, pictures, fetch=fetch).read_items(pointers(files))
+    assert list(found) == sorted(files)
+    assert [uid for uid in files if status(found[uid]) == "too_large"] == ["img-07", "img-17", "img-27"]
+    assert all(found[uid] == file.encode() for uid, file in files.items() if not file.endswith("7"))
+
+
+def test_an_image_is_read_by_the_first_of_its_pointers_that_leads_anywhere(
+    store: Store, dataset: Dataset, pictures: Path
+) -> None:
+    twice = pa.concat_tables([pointers({"a": None}), pointers({"a": "a.jpg"}), pointers({"a": "deep/er/b.jpg"})])
+    assert at_root(store, dataset, pictures).read_items(twice) == {"a": b"a"}
+
+
+def remote(dataset: Dataset) -> Dataset:
+    """The same sources as if they lay elsewhere: opened as remote ones are, by their address."""
+    return replace(dataset, sources=tuple(replace(source, uri=f"file://{source.uri}") for source in dataset.sources))
+
+
+def test_cells_of_remote_sources_are_read_the_same(store: Store, dataset: Dataset) -> None:
+    wanted = [f"img-{i}" for i in range(15)]
+    assert ImageReader(store, remote(dataset)).read(wanted) == {uid: jpeg(uid) for uid in wanted}
+
+
+def test_a_remote_source_that_changed_or_went_is_a_clear_error(store: Store, dataset: Dataset) -> None:
+    path = Path(dataset.sources[0].uri)
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(SourceError, match="has changed"):
+        ImageReader(store, remote(dataset)).read(["img-0"])
+    path.unlink()
+    with pytest.raises(SourceError, match="is gone") as caught:
+        ImageReader(store, remote(dataset)).read(["img-0"])
+    assert caught.value.code == "source-gone"
+
+
+def test_image_files_of_a_remote_folder_are_read_below_it(store: Store, dataset: Dataset, pictures: Path) -> None:
+    files = {"a": "a.jpg", "b": "deep/er/b.jpg", "gone": "no.jpg", "up": "../secret", "root": "/etc/passwd"}
+    found = at_root(store, dataset, f"file://{pictures}").read_items(pointers(files))
+    assert (found["a"], found["b"]) == (b"a", b"b")
+    assert {status(found[uid]) for uid in ("gone", "up", "root")} == {"missing"}
+
+
+def test_a_source_that_is_replaced_by_one_of_the_same_size_is_read_anew(
+    store: Store, dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "pairs.parquet"
+    pq.write_table(pa.table({"jpg": [b"one", b"two"]}), path)
+    source = Source(0, str(path), str(tmp_path), path.stat().st_size, "0" * 64, 2)
+    reader = ImageReader(store, replace(dataset, sources=(source,)))
+    place = {"image_uid": "x", "source": 0, "row_group": 0, "row": 1, "column": "jpg"}
+    assert reader.read_items(pa.Table.from_pylist([place], POINTER)) == {"x": b"two"}
+    old = path.stat()
+    pq.write_table(pa.table({"jpg": [b"ONE", b"TWO"]}), path)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+    assert path.stat().st_size == old.st_size
+    assert reader.read_items(pa.Table.from_pylist([place], POINTER)) == {"x": b"TWO"}
