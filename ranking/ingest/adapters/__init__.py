@@ -1,6 +1,6 @@
 """One module for each dataset's layout, and the list of them."""
 
-from ranking.ingest.adapters import hpdv2, hpdv3, imagerewarddb, openprefs, pickapic, rapidata, table
+from ranking.ingest.adapters import hpdv2, hpdv3, imagerewarddb, openprefs, pickapic, rapidata, richhf, table
 from ranking.ingest.adapters.base import Adapter, Options
 
 __all__ = ["ADAPTERS", "Adapter", "Options"]
@@ -11,6 +11,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     imagerewarddb.ADAPTER,
     openprefs.ADAPTER,
     rapidata.ADAPTER,
+    richhf.ADAPTER,
     pickapic.ADAPTER,
     table.ADAPTER,
 )
