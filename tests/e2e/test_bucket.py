@@ -73,6 +73,8 @@ def test_the_commands_and_the_api_work_on_a_bucket(tmp_path: Path, bucket: str) 
             ("score", "pets", "--scorers", "technical", "--device", "cpu", "--json"),
             ("snapshot", "create", "--json"),
             ("snapshot", "verify", "--json"),
+            ("store", "audit", "--json"),
+            ("store", "gc", "--json"),
         ):
             done = pairsieve("--store", uri, *words)
             assert done.status == 0, done.err
