@@ -3,6 +3,7 @@ images, without the images. The heat maps and the labels of words are not kept.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import count, islice
 from typing import Final
 
@@ -35,7 +36,8 @@ def mismatch(file: SourceFile) -> str | None:
         return "it is the Git LFS pointer to the file, which git lfs pull fetches"
     try:
         record_size(start[:HEADER])
-        first = first_values(next(records(file)), _WANTED)
+        with closing(records(file)) as found:
+            first = first_values(next(found), _WANTED)
     except (ValueError, SourceError):
         return "it does not begin as TFRecords of examples do"
     missing = sorted(_WANTED - set(first))

@@ -16,7 +16,7 @@ from ranking.ingest import ingest
 from ranking.ingest.adapters import Options, openprefs
 from ranking.store.blobs import Store
 
-HUB = "https://huggingface.co/datasets/data-is-better-together/open-image-preferences-v1/resolve/main"
+HUB = "https://hub.example/datasets/data-is-better-together/open-image-preferences-v1/resolve/main"
 IMAGES = pa.struct([("image_1", pa.string()), ("image_2", pa.string()), ("prompt", pa.string())])
 
 
