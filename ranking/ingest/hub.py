@@ -1,10 +1,12 @@
 """Files of datasets on the Hugging Face hub as sources. A revision is resolved to its commit once, and every uri
 names that commit."""
 
+import json
 import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
@@ -29,6 +31,8 @@ _URI = re.compile(
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TRIES = 4
 _TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
+_SMALL = 16 * 2**20  # bytes of a file that may come whole from a server without ranges
+_LONGEST_ANSWER = 64 * 2**20
 _AGAIN = (408, 429, 500, 502, 503, 504)
 
 
@@ -51,7 +55,7 @@ def find(uri: str) -> SourceFile | list[SourceFile]:
 def at_commit(uri: str) -> str:
     """The same address with the commit that its revision is now."""
     repo, revision, path = split(uri)
-    info = _json(uri, _get(uri, f"/api/datasets/{repo}/revision/{quote(revision, safe='')}"))
+    info = _json(uri, _request("GET", uri, f"/api/datasets/{repo}/revision/{quote(revision, safe='')}"))
     commit = info.get("sha") if isinstance(info, dict) else None
     if not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
         raise _odd(uri, "it does not say which commit the revision is")
@@ -73,14 +77,14 @@ def open_file(uri: str, *, size: int | None = None) -> BinaryIO:
         # The answer may be compressed on its way unless we say otherwise, and then it is not the range we asked for.
         wanted = {"range": f"bytes={start}-{end - 1}", "accept-encoding": "identity"}
         try:
-            response = _get(uri, url, headers=wanted)
+            answer = _request("GET", uri, url, headers=wanted, most=max(end - start, min(whole, _SMALL)))
         except SourceError as error:
             raise OSError(str(error)) from error
-        if response.status_code == 206:
-            return response.content
-        if response.status_code == 200 and len(response.content) == whole:
-            return response.content[start:end]
-        raise OSError(f"the hub answered {response.status_code} where a range of {uri} was asked for")
+        if answer.status == 206:
+            return answer.body
+        if answer.status == 200 and len(answer.body) == whole:  # it does not do ranges
+            return answer.body[start:end]
+        raise OSError(f"the hub answered {answer.status} where a range of {uri} was asked for")
 
     return ranged(uri, size, fetch)
 
@@ -99,16 +103,14 @@ def split(uri: str) -> tuple[str, str, str]:
 
 def _tree(uri: str, repo: str, commit: str, path: str) -> Iterator[dict[str, Any]]:
     below = f"/{quote(path, safe='')}" if path else ""
-    response = _get(uri, f"/api/datasets/{repo}/tree/{commit}{below}?recursive=true&expand=false")
-    while True:
-        for entry in _entries(uri, response):
+    following: str | None = f"/api/datasets/{repo}/tree/{commit}{below}?recursive=true&expand=false"
+    while following:
+        answer = _request("GET", uri, following)
+        for entry in _entries(uri, answer):
             parts = str(entry.get("path", "")).removeprefix(path).strip("/").split("/")
             if entry.get("type") == "file" and not any(part.startswith(".") for part in parts):
                 yield entry
-        following = response.links.get("next", {}).get("url")
-        if not following:
-            return
-        response = _get(uri, following)
+        following = answer.following
 
 
 def _file(uri: str, base: str, root: str, entry: dict[str, Any]) -> SourceFile:
@@ -120,27 +122,38 @@ def _file(uri: str, base: str, root: str, entry: dict[str, Any]) -> SourceFile:
         raise _odd(uri, f"it lists a file without {error}") from error
 
 
-def _json(uri: str, response: httpx2.Response) -> Any:
+def _json(uri: str, answer: "_Answer") -> Any:
     try:
-        return response.json()
+        return json.loads(answer.body)
     except ValueError as error:
         raise _odd(uri, "it is not JSON") from error
 
 
-def _entries(uri: str, response: httpx2.Response) -> list[dict[str, Any]]:
-    found = _json(uri, response)
+def _entries(uri: str, answer: "_Answer") -> list[dict[str, Any]]:
+    found = _json(uri, answer)
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise _odd(uri, "it is not a list of files")
     return found
 
 
-def _get(uri: str, where: str, *, headers: dict[str, str] | None = None) -> httpx2.Response:
-    return _request("GET", uri, where, headers=headers)
+@dataclass(frozen=True)
+class _Answer:
+    """What the hub said, and the address of the next page if there is one."""
+
+    status: int
+    body: bytes
+    following: str | None
 
 
 def _request(
-    method: str, uri: str, where: str, *, headers: dict[str, str] | None = None, data: dict[str, Any] | None = None
-) -> httpx2.Response:
+    method: str,
+    uri: str,
+    where: str,
+    *,
+    headers: dict[str, str] | None = None,
+    data: dict[str, Any] | None = None,
+    most: int = _LONGEST_ANSWER,
+) -> _Answer:
     # The library's own calls wait without end for a hub that does not answer, and write warnings meanwhile.
     endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
     url = where if "://" in where else endpoint + where
@@ -148,11 +161,14 @@ def _request(
     for attempt in range(_TRIES):
         last = attempt == _TRIES - 1
         try:
-            response = get_session().request(method, url, headers=full, data=data, timeout=_TIMEOUT)
-            if response.status_code not in _AGAIN or last:
-                hf_raise_for_status(response)
-                return response
-            pause = _seconds(response.headers.get("retry-after"))
+            with get_session().stream(method, url, headers=full, data=data, timeout=_TIMEOUT) as response:
+                if response.status_code not in _AGAIN or last:
+                    if response.is_error:
+                        response.read()
+                    hf_raise_for_status(response)
+                    following = response.links.get("next", {}).get("url")
+                    return _Answer(response.status_code, _body(uri, response, most), following)
+                pause = _seconds(response.headers.get("retry-after"))
         except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
             if last:
                 raise _unreachable(uri, endpoint, error) from error
@@ -161,6 +177,15 @@ def _request(
             raise _unreachable(uri, endpoint, error) from error
         time.sleep(max(pause, 0.5 * 2**attempt))
     raise AssertionError("the last attempt returns or raises")
+
+
+def _body(uri: str, response: httpx2.Response, most: int) -> bytes:
+    body = bytearray()
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > most:
+            raise _odd(uri, f"it is longer than the {most:,} bytes asked for")
+    return bytes(body)
 
 
 def _seconds(text: str | None) -> float:
@@ -178,7 +203,10 @@ def _unreachable(uri: str, endpoint: str, error: Exception) -> SourceError:
         )
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         status = error.response.status_code
-        if status in (401, 403):
+        if status == 401:  # so the hub also answers for what it does not have
+            what = f"source {uri} does not exist, or may not be read"
+            return SourceError(what, code="source-missing", hint="check the name, or HF_TOKEN")
+        if status == 403:
             return SourceError(f"source {uri} may not be read", code="source-denied", hint="check HF_TOKEN")
         if status == 404:
             return SourceError(f"source {uri} does not exist", code="source-missing", hint="check the path")

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 Fetch = Callable[[int, int], bytes]
 """fetch(start, end) gives the bytes from `start` up to, not including, `end`; OSError where it cannot."""
 
-_READ_AHEAD = 256 * 1024  # small beside a picture: what is skipped over must not be fetched
+READ_AHEAD = 64 * 1024  # small beside a picture: what is skipped over must not be fetched
+"""Bytes that are fetched at least."""
 
 
 class _Ranged(io.RawIOBase):
@@ -36,6 +37,12 @@ class _Ranged(io.RawIOBase):
         self._at = start + offset
         return self._at
 
+    def readall(self) -> bytes:
+        # The default would ask for eight kilobytes at a time.
+        rest = bytearray(max(self._size - self._at, 0))
+        self.readinto(rest)
+        return bytes(rest)
+
     def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
         wanted = min(len(view), max(self._size - self._at, 0))
@@ -51,4 +58,4 @@ class _Ranged(io.RawIOBase):
 
 def ranged(uri: str, size: int, fetch: Fetch) -> BinaryIO:
     """The file of `size` bytes whose ranges `fetch` gets, for reading anywhere in it."""
-    return cast(BinaryIO, io.BufferedReader(_Ranged(uri, size, fetch), _READ_AHEAD))
+    return cast(BinaryIO, io.BufferedReader(_Ranged(uri, size, fetch), READ_AHEAD))

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ranking.errors import PairsieveError, SourceError
+from ranking.ingest.ranged import READ_AHEAD
 from ranking.ingest.sources import SourceFile
 
 MEMORY = "memory"
 """The code of the error that says: the file needs more memory than the child may have."""
 
 _LARGEST_FILE = 64 * 2**30  # of what we write; a source that makes more is no table of pairs
-_PIECE = 2**20
+_PIECE = 8 * 2**20  # of a file that is hashed: one request each where it is remote
 _LONGEST = 2_000  # characters of a message: a parser may quote the file
 _REPORT_SECONDS = 0.1
 _PR_SET_PDEATHSIG = 1
@@ -40,7 +41,7 @@ class _Watched(io.BufferedReader):
     """A file that tells where it was read last."""
 
     def __init__(self, handle: BinaryIO, place: list[int]) -> None:
-        super().__init__(handle.detach(), 256 * 1024)  # type: ignore[attr-defined]
+        super().__init__(handle.detach(), READ_AHEAD)  # type: ignore[attr-defined]
         self._place = place
 
     def read(self, size: int | None = -1, /) -> bytes:
