@@ -14,7 +14,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PAIRSIEVE_", extra="ignore", frozen=True)
 
-    store: str = Field(default="./pairsieve-data", min_length=1, description="the store: a folder, or s3://bucket/prefix")
+    store: str = Field(
+        default="./pairsieve-data", min_length=1, description="the store: a folder, or s3://bucket/prefix"
+    )
     cache: str = Field(
         default="~/.cache/pairsieve", min_length=1, description="where copies of what a bucket holds are kept"
     )
@@ -25,6 +27,11 @@ class Settings(BaseSettings):
     slice_items: int = Field(default=2048, ge=1, le=1_000_000, description="largest number of items in one slice")
     ingest_memory_gb: float = Field(
         default=3, ge=0.5, le=1024, description="GB that one process which reads sources may take"
+    )
+    thumbnails: bool = Field(default=True, description="whether scoring makes 256-pixel thumbnails")
+    image_urls: bool = Field(default=False, description="whether images behind https addresses are fetched")
+    image_hosts: str = Field(
+        default="", description="hosts that they may come from, comma-separated; *.example.org for all below one"
     )
     max_attempts: int = Field(default=3, ge=1, description="tries before a slice or run is buried")
     lease_seconds: float = Field(
@@ -37,8 +44,15 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """The settings of this environment; UsageError in one line when a variable does not fit."""
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         flaw = first_flaw(error)
         name = "PAIRSIEVE_" + "_".join(flaw.path).upper()
         raise UsageError(f"{name} does not fit: {flaw.message}", code="bad-setting", hint=f"correct {name}") from error
+    if settings.image_urls and not settings.image_hosts.strip(" ,"):
+        raise UsageError(
+            "PAIRSIEVE_IMAGE_URLS is on, but PAIRSIEVE_IMAGE_HOSTS allows no host",
+            code="bad-setting",
+            hint="name the hosts that images may come from",
+        )
+    return settings

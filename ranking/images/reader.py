@@ -14,7 +14,6 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -136,7 +135,7 @@ class ImageReader:
             return self._footers[key]
 
     def _fetched(self, address: str) -> Found:
-        host = urlsplit(address).netloc[:100]
+        host = _host(address)
         try:
             if self._fetch is None:
                 raise ImageError(
@@ -147,11 +146,16 @@ class ImageReader:
             return self._fetch(address)
         except ImageError as error:
             with self._lock:
-                new = host not in self._warned
+                new = host not in self._warned and len(self._warned) < 100
                 self._warned.add(host)
             if new:
                 log.warning("no image from %s (said once for a host): %s", host, error)
             return error
+
+
+def _host(address: str) -> str:
+    host = address.partition("://")[2].partition("/")[0][:100]
+    return "".join(char if char.isprintable() else "?" for char in host)
 
 
 def _is_address(file: str) -> bool:
