@@ -15,7 +15,7 @@ from ranking import duck
 from ranking.datasets import Dataset, list_datasets
 from ranking.errors import PairsieveError, UnknownNameError
 from ranking.features.fields import Field, fields_of
-from ranking.features.wide import wide_table
+from ranking.features.wide import checked_wide
 from ranking.store.blobs import Store
 from ranking.store.snapshots import Snapshot, latest_snapshot
 from service.problems import ApiProblem
@@ -28,13 +28,14 @@ _QUERY_MS: Final = 10_000
 
 @dataclass(frozen=True)
 class Table:
-    """One dataset's wide table in memory. `scales` is each scorer's usual range: the 1st and 99th percentile
-    of all its scores here."""
+    """One dataset's wide table in memory. `columns` are what one may filter and sort by; `scales` is each scorer's
+    usual range: the 1st and 99th percentile of all its scores here."""
 
     dataset: str
     relation: str
     rows: int
-    scales: dict[str, tuple[float, float]]
+    columns: Mapping[str, Field]
+    scales: Mapping[str, tuple[float, float]]
     sample_uid: str | None
 
 
@@ -47,7 +48,6 @@ class View:
     snapshot: Snapshot | None
     datasets: Mapping[str, Dataset]
     tables: Mapping[str, Table]
-    columns: Mapping[str, Field]
 
     @property
     def number(self) -> int | None:
@@ -99,7 +99,7 @@ class Snapshots:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._refreshing = threading.Lock()
-        self._view = View(_sealed({}, {}), None, {}, {}, {})
+        self._view = View(_sealed({}, {}), None, {}, {})
         self.error: str | None = None
 
     @property
@@ -148,12 +148,23 @@ def load_view(store: Store) -> View:
     snapshot = latest_snapshot(store)
     datasets = {dataset.name: dataset for dataset in list_datasets(store)}
     if snapshot is None:
-        return View(_sealed({}, {}), None, datasets, {}, {})
+        return View(_sealed({}, {}), None, datasets, {})
     names = [name for name in snapshot.datasets if name in datasets]
     relations = {name: f"wide_{index}" for index, name in enumerate(names)}
-    con = _sealed(relations, {name: duck.parquet_scan([wide_table(store, snapshot, name)]) for name in names})
-    tables = {name: _table(con, name, relations[name], list(snapshot.scorers)) for name in names}
-    return View(con, snapshot, datasets, tables, fields_of(snapshot))
+    built = {name: checked_wide(store, snapshot, name) for name in names}
+    con = _sealed(relations, {name: duck.parquet_scan([path]) for name, (_, path) in built.items()})
+    tables = {
+        name: Table(
+            name,
+            relations[name],
+            wide.table.rows,
+            fields_of(snapshot, wide.ratings),
+            wide.scales,
+            _any_image(con, relations[name]),
+        )
+        for name, (wide, _) in built.items()
+    }
+    return View(con, snapshot, datasets, tables)
 
 
 def _sealed(relations: Mapping[str, str], scans: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
@@ -163,6 +174,7 @@ def _sealed(relations: Mapping[str, str], scans: Mapping[str, str]) -> duckdb.Du
     con.execute("SET enable_progress_bar=false")
     con.execute("SET TimeZone='UTC'")
     con.execute("SET python_enable_replacements=false")
+    con.execute("SET preserve_insertion_order=false")  # quicker to load; every query says its order
     for name, relation in relations.items():
         con.execute(f"CREATE TABLE {duck.identifier(relation)} AS SELECT * FROM {scans[name]}")
     con.execute("SET autoinstall_known_extensions=false")
@@ -175,16 +187,6 @@ def _sealed(relations: Mapping[str, str], scans: Mapping[str, str]) -> duckdb.Du
     return con
 
 
-def _table(con: duckdb.DuckDBPyConnection, name: str, relation: str, scorers: list[str]) -> Table:
-    table = duck.identifier(relation)
-    scales: dict[str, tuple[float, float]] = {}
-    for scorer in scorers:
-        sides = [duck.identifier(f"{scorer}.{side}") for side in (0, 1)]
-        scores = f"(SELECT unnest([{', '.join(sides)}])::DOUBLE AS s FROM {table})"
-        ends = duck.arrow(con, f"SELECT quantile_cont(s, [0.01, 0.99]) AS ends FROM {scores} WHERE s IS NOT NULL")[
-            "ends"
-        ][0].as_py()
-        if ends is not None:
-            scales[scorer] = (float(ends[0]), float(ends[1]))
-    rows = duck.arrow(con, f"SELECT count(*) AS n, any_value(image_0_uid) AS uid FROM {table}").to_pylist()[0]
-    return Table(name, relation, rows["n"], scales, rows["uid"])
+def _any_image(con: duckdb.DuckDBPyConnection, relation: str) -> str | None:
+    found = duck.arrow(con, f"SELECT image_0_uid FROM {duck.identifier(relation)} LIMIT 1")["image_0_uid"].to_pylist()
+    return found[0] if found else None

@@ -17,6 +17,22 @@ ROW_GROUP = 65_536
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How a file is laid out: its compression, rows in a row group, and whether numbers get dictionaries too."""
+
+    compression: str = "zstd"
+    row_group: int = ROW_GROUP
+    dictionaries: bool = True
+
+
+LASTING = Layout()
+"""For what is kept: small."""
+
+SCANNED = Layout("lz4", 122_880, dictionaries=False)
+"""For what is derived and read whole again and again: quick to write and to scan; the row groups are DuckDB's."""
+
+
+@dataclass(frozen=True)
 class DataFile:
     """An immutable Parquet file of the store: its key, the SHA-256 of its bytes, its size and its rows."""
 
@@ -26,40 +42,53 @@ class DataFile:
     rows: int
 
 
-def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, layout: Layout = LASTING) -> int:
     """Write batches of exactly `schema` to `path`, cut into full row groups; returns the number of rows.
 
-    Compression, row-group size, format version and page checksums are fixed, so equal rows give equal bytes
-    with the same pyarrow, whatever the batches' sizes were.
+    The layout, format version and page checksums are fixed, so equal rows give equal bytes with the same
+    pyarrow, whatever the batches' sizes were.
     """
-    rows = 0
+    rows, size = 0, layout.row_group
+    texts = [field.name for field in schema if not pa.types.is_primitive(field.type)]
     with pq.ParquetWriter(
-        path, schema, compression="zstd", version="2.6", write_page_checksum=True, use_dictionary=True
+        path,
+        schema,
+        compression=layout.compression,
+        version="2.6",
+        write_page_checksum=True,
+        use_dictionary=True if layout.dictionaries else texts,
     ) as writer:
         waiting: list[pa.RecordBatch] = []
         held = 0
         for batch in batches:
             waiting.append(batch)
             held += batch.num_rows
-            while held >= ROW_GROUP:
+            while held >= size:
                 table = pa.Table.from_batches(waiting, schema=schema)
-                writer.write_table(table.slice(0, ROW_GROUP).combine_chunks(), row_group_size=ROW_GROUP)
-                rest = table.slice(ROW_GROUP)
+                writer.write_table(table.slice(0, size).combine_chunks(), row_group_size=size)
+                rest = table.slice(size)
                 waiting, held = rest.to_batches(), rest.num_rows
-                rows += ROW_GROUP
+                rows += size
         if held or not rows:
             table = pa.Table.from_batches(waiting, schema=schema).combine_chunks()
-            writer.write_table(table, row_group_size=ROW_GROUP)
+            writer.write_table(table, row_group_size=size)
             rows += held
     return rows
 
 
-def put_parquet(store: Store, folder: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> DataFile:
+def put_parquet(
+    store: Store,
+    folder: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    layout: Layout = LASTING,
+) -> DataFile:
     """Write batches to `<folder>/<sha256>.parquet` and say where they are; writing the same rows again adds
     nothing."""
     path = new_tmp(store)
     try:
-        rows = write_parquet(path, schema, batches)
+        rows = write_parquet(path, schema, batches, layout=layout)
         sha256, size = sha256_file(path), path.stat().st_size
         key = f"{folder}/{sha256}.parquet"
         put_content(store, key, path, sha256=sha256)

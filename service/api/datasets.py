@@ -24,7 +24,7 @@ def get(name: str, view: ViewDep, _query: NoQuery) -> DatasetDetail:
     """One dataset and the fields that /v1/pairs may filter and sort by."""
     dataset = view.dataset(name)
     assert dataset is not None, "a name gives a dataset or an error"
-    columns = view.columns.values() if name in view.tables else ()
+    columns = view.tables[name].columns.values() if name in view.tables else ()
     shown = [FieldOut(name=column.name, kind=column.kind, meaning=column.meaning) for column in columns]
     return DatasetDetail(**dataset_out(view, dataset).model_dump(), fields=shown)
 

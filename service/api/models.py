@@ -22,6 +22,7 @@ def finite(value: Any) -> Any:
 
 
 Number = Annotated[float | None, BeforeValidator(finite)]
+Feature = Annotated[float | bool | str | None, BeforeValidator(finite)]
 Json = Annotated[dict[str, Any], BeforeValidator(finite)]
 
 
@@ -73,8 +74,9 @@ class ScoreOut(BaseModel):
     image_1: Number
     gap: Number
     agrees: bool | None = Field(description="whether it prefers the human's winner; null if there is none or no gap")
-    status_0: str | None
-    status_1: str | None
+    rank: int | None = Field(description="place of the gap among all pairs of the dataset, 1 the largest")
+    status_0: str | None = Field(description="why there is no score for image 0; null where there is one")
+    status_1: str | None = Field(description="why there is no score for image 1; null where there is one")
 
 
 class PairOut(BaseModel):
@@ -92,6 +94,11 @@ class PairOut(BaseModel):
     scores: dict[str, ScoreOut]
     votes: int
     agree_votes: int
+    votes_0: Number = Field(description="judges for image 0; null where one person judged")
+    votes_1: Number = Field(description="judges for image 1; null where one person judged")
+    labels: dict[str, Feature] = Field(description="what the labels of the dataset say of each other")
+    facts: dict[str, Feature] = Field(description="what the bytes of the images say; null until they were decoded")
+    ratings: dict[str, Feature] = Field(description="what people gave the images, by kind")
 
 
 class PairPage(BaseModel):

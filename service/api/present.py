@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ranking.datasets import Dataset
+from ranking.features.fields import Group
 from service.api.models import ImageOut, PairOut, ScoreOut, finite
 from service.snapshots import Table, View
 
@@ -44,7 +45,16 @@ def pair_out(view: View, table: Table, row: dict[str, Any]) -> PairOut:
         scores={name: _score(row, name) for name in view.scorers},
         votes=row["votes"],
         agree_votes=row["agree_votes"],
+        votes_0=row["votes_0"],
+        votes_1=row["votes_1"],
+        labels=_group(table, row, "labels"),
+        facts=_group(table, row, "images"),
+        ratings=_group(table, row, "ratings"),
     )
+
+
+def _group(table: Table, row: dict[str, Any], group: Group) -> dict[str, Any]:
+    return {column.name: row[column.name] for column in table.columns.values() if column.group == group}
 
 
 def _score(row: dict[str, Any], name: str) -> ScoreOut:
@@ -54,6 +64,7 @@ def _score(row: dict[str, Any], name: str) -> ScoreOut:
         image_1=row[f"{name}.1"],
         gap=gap,
         agrees=gap > 0 if gap else None,
+        rank=row[f"{name}.rank"],
         status_0=row[f"{name}.status_0"],
         status_1=row[f"{name}.status_1"],
     )

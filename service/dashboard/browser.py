@@ -95,7 +95,7 @@ def pairs(request: Request, parts: PartsDep, view: ViewDep) -> Response:
         state=state,
         dataset=dataset,
         datasets=list(view.tables),
-        fields=list(view.columns.values()),
+        fields=list(table.columns.values()),
         operators=OPERATORS,
         sort=listing.sort,
         descending=listing.descending,
@@ -110,7 +110,7 @@ def pairs(request: Request, parts: PartsDep, view: ViewDep) -> Response:
         views=state.shortcuts(view.scorers),
         clear=state.with_filters(()).url(),
         blind_url=replace(state, blind=not state.blind).url(),
-        chartable=numeric_fields(view.columns.values()),
+        chartable=numeric_fields(table.columns.values()),
         pixelated=is_pixelated(parts, view, dataset.name),
     )
 
@@ -151,7 +151,7 @@ def _card(view: View, table: Table, row: dict[str, object], *, state: State) -> 
 
 def _chart(listing: Listing, state: State) -> Chart:
     """The histogram of the field asked for, else of the one sorted by, else of the first scorer's gap."""
-    columns = {field.name: field for field in numeric_fields(listing.view.columns.values())}
+    columns = {field.name: field for field in numeric_fields(listing.table.columns.values())}
     if state.hist is not None and state.hist not in columns:
         raise ApiProblem("invalid-parameter", f"There is no histogram of {state.hist!r}.")
     fallback = f"{listing.view.scorers[0]}.gap" if listing.view.scorers else "label_0"

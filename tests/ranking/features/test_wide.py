@@ -42,7 +42,9 @@ def test_scores_gaps_and_votes_are_those_worked_by_hand(store: Store, tmp_path: 
         (0.25, None, None),  # z has no bytes
     ]
     assert [row["b.gap"] for row in wide] == [-0.5, 1.0, None, -1.0]
-    assert [(row["a.status_0"], row["a.status_1"]) for row in wide] == [("ok", "ok")] * 3 + [("ok", "missing")]
+    assert [(row["a.status_0"], row["a.status_1"]) for row in wide] == [(None, None)] * 3 + [(None, "missing")]
+    assert [row["a.rank"] for row in wide] == [1, 2, None, None]
+    assert [row["b.rank"] for row in wide] == [2, 1, None, 3]
     assert [(row["votes"], row["agree_votes"]) for row in wide] == [(2, 1), (1, 1), (0, 0), (1, 0)]
 
 
@@ -67,8 +69,8 @@ def test_pairs_that_are_not_scored_yet_are_there_with_nulls(store: Store, datase
     table = score_table(items["image_uid"].to_pylist(), items["prompt_id"].to_pylist(), [0.5] * unit.rows)
     commit_scores(store, scorer_id=A, unit=unit.unit, table=table, attempt="test")
     wide = read(wide_table(store, create_snapshot(store), "pets"))
-    assert (wide[0]["a.0"], wide[0]["a.status_0"]) == (0.5, "ok")
-    assert (wide[-1]["a.0"], wide[-1]["a.status_0"]) == (None, None)
+    assert (wide[0]["a.0"], wide[0]["a.status_0"]) == (0.5, None)
+    assert (wide[-1]["a.0"], wide[-1]["a.status_0"]) == (None, "unscored")
 
 
 def test_two_datasets_that_share_images_do_not_mix(store: Store, tmp_path: Path) -> None:

@@ -1,0 +1,250 @@
+"""Builds the wide table: streams through the pairs and puts beside each what is known of it, its images and its
+labels. Everything joins by position, so nothing is looked up. Decides no caching."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ranking.datasets import Dataset
+from ranking.features.items import ItemFacts, ItemScores, item_facts, item_ratings, item_scores
+from ranking.graph.label_graph import label_graph
+from ranking.schema import FACTS_NAME, LABEL_GRAPH, OK, PAIRS, STATUSES
+from ranking.store.blobs import Store
+from ranking.store.parquet import SCANNED, DataFile, put_parquet
+from ranking.store.snapshots import Member, Snapshot
+
+PAIR_COLUMNS = tuple(field for field in PAIRS if field.name not in ("item_0", "item_1"))
+FACT_COLUMNS = (
+    pa.field("width_0", pa.int32()),
+    pa.field("height_0", pa.int32()),
+    pa.field("width_1", pa.int32()),
+    pa.field("height_1", pa.int32()),
+    pa.field("same_bytes", pa.bool_()),
+    pa.field("phash_distance", pa.int32()),
+    pa.field("image_copies_0", pa.int32()),
+    pa.field("image_copies_1", pa.int32()),
+    pa.field("image_cluster_0", pa.int32()),
+    pa.field("image_cluster_1", pa.int32()),
+    pa.field("image_cluster_size_0", pa.int32()),
+    pa.field("image_cluster_size_1", pa.int32()),
+)
+UNSCORED = "unscored"
+_WORDS = pa.array([*STATUSES, UNSCORED])
+_ROWS = SCANNED.row_group
+_THREADS = 2
+
+Float = npt.NDArray[np.float64]
+Int = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The table in the store, the usual range of each scorer (its 1st and 99th percentile) and the kinds of
+    ratings."""
+
+    table: DataFile
+    scales: dict[str, tuple[float, float]]
+    ratings: tuple[str, ...]
+
+
+def assemble(store: Store, snapshot: Snapshot, dataset: Dataset, *, folder: str) -> Assembled:
+    """Build the table of one dataset of the snapshot under `folder`. StoreError if a file it reads is damaged."""
+    members = _by_scorer(snapshot, dataset)
+    paths = dataset.pairs_paths(store)
+    ends = _Ends.read(paths)
+    scores = {name: item_scores(store, dataset, members.get(id_, [])) for name, id_ in snapshot.scorers.items()}
+    facts = item_facts(store, dataset, [m for key in members if key.startswith(f"{FACTS_NAME}@") for m in members[key]])
+    ratings = item_ratings(store, dataset)
+    graph = label_graph(store, dataset)
+    beside = store.checked_path(graph.pairs.file, graph.pairs.sha256)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        ranks = dict(zip(scores, pool.map(lambda name: ends.rank(scores[name]), scores), strict=True))
+        scales = dict(zip(scores, pool.map(lambda name: _scale(scores[name]), scores), strict=True))
+    table = put_parquet(
+        store,
+        folder,
+        wide_schema(snapshot.scorers, list(ratings)),
+        _one_ahead(_rows(paths, beside, ends, scores, ranks, facts, ratings)),
+        layout=SCANNED,
+    )
+    return Assembled(table, {name: scale for name, scale in scales.items() if scale}, tuple(ratings))
+
+
+def wide_schema(scorers: Sequence[str] | Mapping[str, str], ratings: Sequence[str]) -> pa.Schema:
+    """The columns of a wide table. Every scorer of the snapshot has its columns in every dataset's."""
+    columns = [*PAIR_COLUMNS, *LABEL_GRAPH, *FACT_COLUMNS]
+    for name in ratings:
+        columns += [pa.field(f"rating.{name}.{part}", pa.float64()) for part in ("0", "1", "gap")]
+    for name in scorers:
+        columns += [
+            pa.field(f"{name}.0", pa.float32()),
+            pa.field(f"{name}.1", pa.float32()),
+            pa.field(f"{name}.gap", pa.float64()),
+            pa.field(f"{name}.rank", pa.int32()),
+            pa.field(f"{name}.status_0", pa.string()),
+            pa.field(f"{name}.status_1", pa.string()),
+        ]
+    return pa.schema([*columns, pa.field("votes", pa.int32()), pa.field("agree_votes", pa.int32())])
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The two items of every pair (int64 of shape (pairs,)), its winner (int8, −1 for ties) and its place when pairs
+    are sorted by pair_id."""
+
+    item_0: Int
+    item_1: Int
+    winner: npt.NDArray[np.int8]
+    by_id: npt.NDArray[np.intp]
+
+    @classmethod
+    def read(cls, paths: Sequence[Path]) -> "_Ends":
+        columns = ["item_0", "item_1", "winner", "pair_id"]
+        table = pa.concat_tables([pq.read_table(path, columns=columns, partitioning=None) for path in paths])
+        ids = pc.cast(table["pair_id"], pa.large_binary()).combine_chunks()
+        digits = np.frombuffer(ids.buffers()[2] or b"", np.uint8)[: 16 * table.num_rows].reshape(-1, 16)
+        # Sixteen hex digits sort as the number they spell, and as two big-endian words.
+        words = np.ascontiguousarray(digits).view(">u8").astype(np.uint64)
+        return cls(
+            table["item_0"].to_numpy(),
+            table["item_1"].to_numpy(),
+            pc.fill_null(table["winner"], -1).to_numpy(),
+            np.lexsort((words[:, 1], words[:, 0])),
+        )
+
+    def gap(self, values: npt.NDArray[np.floating[Any]], part: slice = slice(None)) -> Float:
+        """Winner − loser in float64, NaN for ties and where a value is missing."""
+        winner = self.winner[part]
+        first = values[self.item_0[part]].astype(np.float64)
+        second = values[self.item_1[part]].astype(np.float64)
+        return np.where(winner < 0, np.nan, np.where(winner == 0, first - second, second - first))
+
+    def rank(self, scores: ItemScores) -> npt.NDArray[np.int32]:
+        """1 for the largest gap, equal ones by pair_id; 0 where there is none."""
+        gap = self.gap(scores.values)[self.by_id]
+        have = np.flatnonzero(~np.isnan(gap))
+        order = self.by_id[have[np.argsort(-gap[have], kind="stable")]]
+        ranks = np.zeros(len(gap), np.int32)
+        ranks[order] = np.arange(1, len(order) + 1)
+        return ranks
+
+
+def _rows(
+    paths: Sequence[Path],
+    beside: Path,
+    ends: _Ends,
+    scores: Mapping[str, ItemScores],
+    ranks: Mapping[str, npt.NDArray[np.int32]],
+    facts: ItemFacts | None,
+    ratings: Mapping[str, Float],
+) -> Iterator[pa.RecordBatch]:
+    schema = wide_schema(list(scores), list(ratings))
+    done = 0
+    for pairs, graph in zip(_batches(paths), _batches([beside]), strict=True):
+        part = slice(done, done + pairs.num_rows)
+        done = part.stop
+        first, second = ends.item_0[part], ends.item_1[part]
+        columns: list[pa.Array] = [pairs[field.name] for field in PAIR_COLUMNS]
+        columns += [graph[field.name] for field in LABEL_GRAPH]
+        columns += _fact_columns(facts, first, second)
+        for values in ratings.values():
+            columns += [_nullable(values[first]), _nullable(values[second]), _nullable(ends.gap(values, part))]
+        votes, agree = np.zeros(len(first), np.int32), np.zeros(len(first), np.int32)
+        for name, found in scores.items():
+            gap = ends.gap(found.values, part)
+            rank = ranks[name][part]
+            votes += np.nan_to_num(gap) != 0
+            agree += np.nan_to_num(gap) > 0
+            columns += [
+                _nullable(found.values[first]),
+                _nullable(found.values[second]),
+                _nullable(gap),
+                pa.array(rank, mask=rank == 0),
+                _statuses(found.status[first]),
+                _statuses(found.status[second]),
+            ]
+        yield pa.RecordBatch.from_arrays([*columns, pa.array(votes), pa.array(agree)], schema=schema)
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    """The rows of files one after the other in batches of equal size, so that two such streams go side by side."""
+    waiting: list[pa.RecordBatch] = []
+    held = 0
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_ROWS):
+                waiting.append(batch)
+                held += batch.num_rows
+                while held >= _ROWS:
+                    table = pa.Table.from_batches(waiting)
+                    yield table.slice(0, _ROWS).combine_chunks().to_batches()[0]
+                    rest = table.slice(_ROWS)
+                    waiting, held = rest.to_batches(), rest.num_rows
+    if held:
+        yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
+
+
+def _fact_columns(facts: ItemFacts | None, first: Int, second: Int) -> list[pa.Array]:
+    if facts is None:
+        return [pa.nulls(len(first), field.type) for field in FACT_COLUMNS]
+    both = facts.known[first] & facts.known[second]
+    content = facts.bytes_id[first], facts.bytes_id[second]
+    columns = {
+        "same_bytes": pa.array(content[0] == content[1], mask=(content[0] < 0) | (content[1] < 0)),
+        "phash_distance": pa.array(
+            np.bitwise_count(facts.phash[first] ^ facts.phash[second]).astype(np.int32), mask=~both
+        ),
+    }
+    for side, items in enumerate((first, second)):
+        unknown, unread = ~facts.known[items], facts.bytes_id[items] < 0
+        columns[f"width_{side}"] = pa.array(facts.width[items], mask=unknown)
+        columns[f"height_{side}"] = pa.array(facts.height[items], mask=unknown)
+        columns[f"image_copies_{side}"] = pa.array(facts.copies[items], mask=unread)
+        columns[f"image_cluster_{side}"] = pa.array(facts.cluster[items], mask=unknown)
+        columns[f"image_cluster_size_{side}"] = pa.array(facts.cluster_size[items], mask=unknown)
+    return [columns[field.name] for field in FACT_COLUMNS]
+
+
+def _nullable(values: npt.NDArray[np.floating[Any]]) -> pa.Array:
+    return pa.array(values, mask=np.isnan(values))
+
+
+def _statuses(codes: npt.NDArray[np.int8]) -> pa.Array:
+    # Nearly all have a score: a column of nulls costs next to nothing to keep and to load.
+    word = np.where(codes < 0, len(STATUSES), codes)
+    return _WORDS.take(pa.array(word, mask=codes == STATUSES.index(OK)))
+
+
+def _one_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches, each made while the one before it is written."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
+
+
+def _scale(scores: ItemScores) -> tuple[float, float] | None:
+    values = scores.values[~np.isnan(scores.values)]
+    if not len(values):
+        return None
+    low, high = np.quantile(values.astype(np.float64), [0.01, 0.99])
+    return float(low), float(high)
+
+
+def _by_scorer(snapshot: Snapshot, dataset: Dataset) -> dict[str, list[Member]]:
+    # The image columns of two datasets may share keys, so only this dataset's units are read.
+    units = {piece.unit for piece in dataset.slices}
+    members: dict[str, list[Member]] = {}
+    for member in snapshot.members:
+        if member.unit in units:
+            members.setdefault(member.scorer_id, []).append(member)
+    return members
