@@ -19,7 +19,7 @@ BATCH_ROWS = 65_536
 MAX_FOOTER = 64 * 2**20
 MAX_COLUMNS = 2_000
 MAX_ROW_GROUPS = 100_000
-MAX_ROWS_PER_BYTE = 64  # beyond a million rows; the densest table of pairs has a tenth of a row in a byte
+MAX_ROWS_PER_BYTE = 8  # beyond a million rows; the densest table of pairs has a tenth of a row in a byte
 MAX_EXPANSION = 1_000  # times the file's size, beyond 2³⁰ bytes
 _MAGIC = b"PAR1"
 _THRIFT_ITEMS = 10_000_000
@@ -156,6 +156,8 @@ def batches(file: SourceFile, columns: Sequence[str], *, rows: int = BATCH_ROWS)
         starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         first = expanded = 0
         for batch in found.iter_batches(batch_size=rows, columns=list(columns)):
+            # A few bytes of a dictionary may stand for gigabytes of text.
+            batch = _decoded(batch)
             expanded += batch.nbytes
             if expanded > max(2**30, MAX_EXPANSION * file.bytes):
                 raise _too_large(file, f"more than {expanded:,} bytes of content in a file of {file.bytes:,}")
@@ -166,6 +168,13 @@ def batches(file: SourceFile, columns: Sequence[str], *, rows: int = BATCH_ROWS)
                 yield Batch(file, batch, pa.array(numbers), pa.array(groups.astype(np.int32)))
     if first != starts[-1]:
         raise SourceError(f"source {file.uri} has {first} rows, its footer says {starts[-1]}", hint="check the file")
+
+
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in batch.columns
+    ]
+    return pa.record_batch(columns, names=batch.schema.names)
 
 
 def _microseconds(values: pa.Array) -> pa.Array:
