@@ -82,7 +82,9 @@ def score_one(
             if progress is not None:
                 progress(items)
 
-        report = score_slice(store, plan, piece, missing, committee, on_progress, attempt=hand.attempt)
+        report = score_slice(
+            store, plan, piece, missing, committee, on_progress, attempt=hand.attempt, settings=settings
+        )
     return Outcome("scored", report)
 
 

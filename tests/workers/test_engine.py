@@ -1,6 +1,7 @@
 """The engine: from bytes by pointer to commits."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,19 @@ from pickapic_factory import Row, jpeg, rows, with_raw, write
 from PIL import Image
 
 from ranking.datasets import Dataset
-from ranking.errors import SourceError
+from ranking.errors import SourceError, StoreError
+from ranking.images.facts import FACTS_ID
+from ranking.images.thumbnails import Pack, pack_key
 from ranking.ingest import ingest
+from ranking.names import sha256_hex
 from ranking.plan import create_plan, open_slices, read_items
+from ranking.schema import FACTS, SCORES
+from ranking.settings import Settings
 from ranking.store.blobs import Store
 from ranking.store.commits import get_commit, list_commits
 from workers.engine import ScorerError, score_slice
+from workers.engine.reader import read_pieces
+from workers.engine.report import Stopwatch
 from workers.engine.scoring import score_batch
 
 BOTH = (REDDER, GREENER)
@@ -208,10 +216,113 @@ def test_an_empty_prompt_list_is_an_empty_answer() -> None:
 @pytest.mark.usefixtures("dataset")
 def test_the_shards_have_exactly_the_columns_that_the_snapshot_joins(store: Store) -> None:
     score_all(store, "pets", FakeCommittee())
-    for commit in list_commits(store):
-        assert pq.read_schema(store.local(commit.file)).types == [
-            pa.string(),
-            pa.string(),
-            pa.float32(),
-            pa.string(),
-        ]
+    schemas = {commit.scorer_id: pq.read_schema(store.local(commit.file)) for commit in list_commits(store)}
+    assert schemas == {REDDER: SCORES, GREENER: SCORES, FACTS_ID: FACTS}
+
+
+def facts_of_unit(store: Store, unit: str) -> list[dict]:
+    commit = get_commit(store, scorer_id=FACTS_ID, unit=unit)
+    return pq.read_table(store.local(commit.file), partitioning=None).to_pylist()
+
+
+def test_the_facts_of_each_image_are_committed_in_order_of_first_appearance(store: Store, tmp_path: Path) -> None:
+    first, second, third = (
+        with_raw(Row("a", "torn", "x", 0, ranking=0), jpg_0=jpeg("torn")[:200]),
+        with_raw(Row("b", "x", "none", 0, ranking=1), jpg_1=None),
+        Row("c", "y", "x", 0, ranking=2),
+    )
+    write(tmp_path / "a.parquet", [first, second, third])
+    ingest(store, tmp_path / "a.parquet", "pets")
+    (report,) = score_all(store, "pets", FakeCommittee())
+    facts = facts_of_unit(store, report.unit)
+    assert [(row["image_uid"], row["status"]) for row in facts] == [
+        ("torn", "corrupt"),
+        ("x", "ok"),
+        ("none", "missing"),
+        ("y", "ok"),
+    ]
+    x = {"bytes": len(jpeg("x")), "sha256": sha256_hex(jpeg("x")), "width": 8, "height": 8, "phash": 0}
+    assert facts[1] == x | {"image_uid": "x", "status": "ok"}
+    assert (facts[0]["bytes"], facts[0]["sha256"]) == (200, sha256_hex(jpeg("torn")[:200]))
+    assert [facts[0][name] for name in ("width", "height", "phash")] == [None] * 3
+    assert [facts[2][name] for name in ("bytes", "sha256", "width")] == [None] * 3
+    assert get_commit(store, scorer_id=FACTS_ID, unit=report.unit).n_bad == 2
+
+
+@pytest.mark.usefixtures("dataset")
+def test_facts_and_thumbnails_are_made_once_for_a_unit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = create_plan(store, "pets", BOTH)
+    score_slice(store, plan, plan.slices[0], (REDDER,), FakeCommittee(), attempt="first")
+    kept = store.get(pack_key(plan.slices[0].unit))
+
+    def never(*_: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr("workers.engine.decoder.facts_of", never)
+    monkeypatch.setattr("workers.engine.decoder.shrink", never)
+    score_slice(store, plan, plan.slices[0], (GREENER,), FakeCommittee(), attempt="second")
+    assert get_commit(store, scorer_id=FACTS_ID, unit=plan.slices[0].unit).attempt == "first"
+    assert store.get(pack_key(plan.slices[0].unit)) == kept
+
+
+def test_the_thumbnails_of_a_unit_are_packed_into_one_file(store: Store, tmp_path: Path) -> None:
+    bad, *good = rows(100, prompts=5)
+    write(tmp_path / "a.parquet", [with_raw(bad, jpg_0=b"no"), *good])
+    ingest(store, tmp_path / "a.parquet", "pets")
+    (report,) = score_all(store, "pets", FakeCommittee())
+    assert store.list("thumbs") == [pack_key(report.unit)]
+    pack = Pack.open(store.local(pack_key(report.unit)))
+    assert pack.rows.keys() == {f"img-{i}" for i in range(1, 105)}
+    picture = Image.open(io.BytesIO(pack.read("img-77") or b""))
+    assert (picture.format, picture.size) == ("WEBP", (8, 8))
+    assert np.array_equal(np.asarray(picture), np.asarray(Image.open(io.BytesIO(jpeg("img-77")))))
+    assert pack.read("img-0") is None and list(store.tmp().iterdir()) == []
+
+
+@pytest.mark.usefixtures("dataset")
+def test_thumbnails_may_be_switched_off(store: Store) -> None:
+    plan = create_plan(store, "pets", BOTH)
+    score_slice(store, plan, plan.slices[0], BOTH, FakeCommittee(), settings=Settings(thumbnails=False))
+    assert store.list("thumbs") == [] and len(list_commits(store)) == 3
+
+
+@pytest.mark.usefixtures("dataset")
+def test_thumbnails_that_cannot_be_kept_cost_no_scores(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = Store.put_file
+
+    def full(self: Store, key: str, path: Path) -> bool:
+        if key.startswith("thumbs/"):
+            raise StoreError("the disk is full")
+        return real(self, key, path)
+
+    monkeypatch.setattr(Store, "put_file", full)
+    score_all(store, "pets", FakeCommittee())
+    assert "could not be kept: the disk is full" in caplog.text
+    plan = create_plan(store, "pets", BOTH)
+    assert not open_slices(store, plan) and store.list("thumbs") == [] and list(store.tmp().iterdir()) == []
+
+
+@pytest.mark.usefixtures("dataset")
+def test_a_scorer_that_fails_leaves_no_facts_and_no_thumbnails(store: Store) -> None:
+    def broken(prompts: list[str]) -> None:
+        raise RuntimeError("no")
+
+    plan = create_plan(store, "pets", BOTH)
+    with pytest.raises(ScorerError):
+        score_slice(store, plan, plan.slices[0], BOTH, FakeCommittee(hook=broken))
+    assert (list_commits(store), store.list("thumbs"), list(store.tmp().iterdir())) == ([], [], [])
+
+
+def test_pieces_end_by_count_or_bytes_so_that_large_images_do_not_pile_up() -> None:
+    class Lying:
+        def read_each(self, items: pa.Table) -> Iterator[tuple[str, bytes | None]]:
+            for uid in items["image_uid"].to_pylist():
+                yield uid, bytes(11_000_000) if uid.startswith("large") else b"x"
+
+    uids = [f"small-{i}" for i in range(70)] + [f"large-{i}" for i in range(7)]
+    pieces = list(read_pieces(Lying(), pa.table({"image_uid": uids}), Stopwatch()))
+    assert [len(piece.images) for piece in pieces] == [64, 6 + 3, 3, 1]
+    assert [uid for piece in pieces for uid in piece.images] == uids
+    assert [row for piece in pieces for rows in piece.rows.values() for row in rows] == list(range(77))

@@ -7,14 +7,12 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from ranking.datasets import get_dataset
-from ranking.images import ImageReader
-from ranking.plan import Plan
-from ranking.store.blobs import Store
+from ranking.images import Found, ImageReader
 from workers.engine.report import Stopwatch
 
-IMAGES_AT_ONCE = 256
-"""Bounds memory (compressed bytes), against reading the beginning of a row group once more for each piece."""
+IMAGES_AT_ONCE = 64
+BYTES_AT_ONCE = 32_000_000
+"""A piece ends with the image that reaches either: this bounds the memory that compressed images take."""
 
 T = TypeVar("T")
 _END = object()
@@ -22,27 +20,34 @@ _END = object()
 
 @dataclass(frozen=True)
 class Piece:
-    """Some images of a slice: for each uid its bytes (None where the source has none) and the items that show
-    it."""
+    """Some images of a slice: for each uid what its source has and the items that show it."""
 
-    images: dict[str, bytes | None]
+    images: dict[str, Found]
     rows: dict[str, list[int]]
 
 
 def read_pieces(
-    store: Store, plan: Plan, items: pa.Table, watch: Stopwatch, *, at_once: int = IMAGES_AT_ONCE
+    reader: ImageReader, items: pa.Table, watch: Stopwatch, *, at_once: int = IMAGES_AT_ONCE
 ) -> Iterator[Piece]:
-    """The images of `items` (ITEMS schema), each once, in the order they first appear."""
-    reader = ImageReader(store, get_dataset(store, plan.dataset, revision=plan.revision))
+    """The images of `items` (ITEMS schema), each once, in the order in which they lie in their sources."""
     rows: dict[str, list[int]] = {}
     for row, uid in enumerate(items["image_uid"].to_pylist()):
         rows.setdefault(uid, []).append(row)
-    uids = list(rows)
-    for start in range(0, len(uids), at_once):
-        part = uids[start : start + at_once]
+    images: dict[str, Found] = {}
+    held = 0
+    coming = reader.read_each(items)
+    while True:
         with watch.timing("read"):
-            images = reader.read_items(items.take([rows[uid][0] for uid in part]))
-        yield Piece({uid: images.get(uid) for uid in part}, {uid: rows[uid] for uid in part})
+            found = next(coming, None)
+        if found is not None:
+            uid, data = found
+            images[uid] = data
+            held += len(data) if isinstance(data, bytes) else 0
+        if images and (found is None or len(images) >= at_once or held >= BYTES_AT_ONCE):
+            yield Piece(images, {uid: rows[uid] for uid in images})
+            images, held = {}, 0
+        if found is None:
+            return
 
 
 def one_ahead(source: Iterator[T]) -> Iterator[T]:

@@ -1,15 +1,18 @@
-"""The last stage: scores become a table of exactly the slice's items, and each scorer's table a commit."""
+"""The last stage: scores become a table of exactly the slice's items, and each scorer's table a commit; so do the
+facts of its images."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ranking.schema import NON_FINITE, OK, SCORES
+from ranking.images.facts import FACTS_ID, ImageFacts
+from ranking.schema import FACTS, NON_FINITE, OK, SCORES
 from ranking.store.blobs import Store
-from ranking.store.commits import commit_scores
+from ranking.store.commits import commit_facts, commit_scores
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,11 @@ def write_scores(
     )
     won = commit_scores(store, scorer_id=scorer_id, unit=unit, table=table, attempt=attempt, items=items)
     return Written(won, dict(Counter(status[~good].tolist())))
+
+
+def write_facts(store: Store, items: pa.Table, facts: Mapping[str, ImageFacts], *, unit: str, attempt: str) -> bool:
+    """Commit the facts of every image of `items`, by uid. False if they were committed before."""
+    uids = items["image_uid"].unique().to_pylist()
+    rows = [{"image_uid": uid} | asdict(facts[uid]) for uid in uids]
+    table = pa.Table.from_pylist(rows, schema=FACTS)
+    return commit_facts(store, facts_id=FACTS_ID, unit=unit, table=table, attempt=attempt, items=items)

@@ -20,7 +20,7 @@ _HEADER, _LARGEST_HEADER = 4096, 1 << 20  # bytes; a header may hold statistics,
 _FREE, _RATIO, _LARGEST_PAGE = 64 << 20, 16, 1 << 30
 """A page may decompress to 64 MB, and beyond that to 16 times its size and 1 GB: pictures hardly compress, bombs do."""
 
-_LOADED = 1 << 20  # bytes; smaller pages are read at once
+_LOADED = 4 << 20  # bytes; smaller pages are read at once
 _MOST_VALUES = 1 << 22  # in one page; a few bytes can claim thousands of millions of nulls
 
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
