@@ -110,7 +110,7 @@ def _unreachable(uri: str, error: Exception) -> SourceError:
         return SourceError(f"source {uri} does not exist", code="source-missing", hint="check bucket and prefix")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
         return SourceError(f"source {uri} may not be read", code="source-denied", hint="check the AWS_* credentials")
-    reason = str(error).partition("\n")[0]
+    reason = str(error).partition("\n")[0].rpartition(" - ")[2]  # without how often and how long it was tried
     return SourceError(
         f"source {uri} cannot be reached ({reason})",
         code="source-unreachable",

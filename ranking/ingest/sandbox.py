@@ -104,12 +104,12 @@ def find_format(*, candidates: list[dict[str, Any]], report: Report) -> dict[str
             return {"adapter": candidate["adapter"]}
         reasons.setdefault(reason, []).append(candidate["adapter"])
     uri = candidates[0]["file"]["uri"]
-    if len(candidates) == 1:
+    if len(candidates) == 1 and candidates[0]["adapter"] != "table":
         raise SourceError(f"source {uri} is not {_list(reasons)}", code="source-columns", hint="check its --format")
     raise SourceError(
         f"source {uri} is of no format we know ({_list(reasons)})",
         code="source-columns",
-        hint="name its --format, or map its columns with --format table --columns prompt=…",
+        hint="name its --format, or map its columns: --columns prompt=…,image_0=…,image_1=…,label=…",
     )
 
 

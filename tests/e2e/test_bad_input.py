@@ -69,10 +69,23 @@ def bad_labels(folder: Path) -> Path:
     return folder / "labels.parquet"
 
 
+def a_page(folder: Path) -> Path:
+    (folder / "page.parquet").write_text("<!doctype html><title>Not found</title>")
+    return folder / "page.parquet"
+
+
+def foreign_names(folder: Path) -> Path:
+    (folder / "pairs.csv").write_text("caption,left,right,choice\na cat,a.png,b.png,left\n")
+    return folder / "pairs.csv"
+
+
 @pytest.mark.parametrize(
     ("make", "saying"),
     [
         (missing, "absent"),
+        (a_page, "cannot be read as Parquet"),
+        (foreign_names, "its columns are caption, left, right, choice"),
+        (lambda _: Path("/dev/null"), "neither a file nor a folder"),
         (not_parquet, "notes.parquet"),
         (truncated, "cut.parquet"),
         (without_columns, "image_0_uid"),
@@ -89,6 +102,44 @@ def test_a_source_that_cannot_be_ingested(
     before = tree(store.workspace)
     assert_refused(pairsieve("ingest", source, "--dataset", "pets"), status=1, saying=saying)
     assert tree(store.workspace) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "saying"),
+    [
+        (("hf://datasets/org/name",), 1, "check the network, or HF_ENDPOINT"),
+        (("hf://org",), 2, "hf://datasets/org/name/path"),
+        (("s3://some-bucket/x",), 1, "s3://some-bucket/x cannot be reached"),
+        (("s3://",), 2, "s3://bucket/prefix"),
+        (("ftp://host/x",), 2, "ftp://host/x is of a kind we cannot read"),
+        (("pairs.csv", "--columns", "prompt"), 2, "ours=theirs"),
+        (("pairs.csv", "--columns", "prompt=caption,prompt=left"), 2, "each once"),
+        (("pairs.csv", "--columns", "promt=caption"), 2, "did you mean prompt"),
+        (("pairs.csv", "--columns", "prompt=name"), 1, "its columns are caption, left, right, choice"),
+        (("pairs.csv", "--columns", "prompt=caption"), 1, "no column for image_0"),
+        (("pairs.csv", "--columns", "prompt=caption", "--format", "hpdv3"), 2, "hpdv3"),
+        (("pairs.csv", "--format", "tabel"), 2, "did you mean table"),
+        (("pairs.csv", "--images", "absent"), 1, "--images"),
+    ],
+)
+def test_a_source_named_wrongly(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], status: int, saying: str
+) -> None:
+    monkeypatch.chdir(foreign_names(tmp_path).parent)
+    for name in ("HF_ENDPOINT", "AWS_ENDPOINT_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "word")
+    before = tree(store.workspace)
+    assert_refused(pairsieve("ingest", *words, "--dataset", "pets"), status=status, saying=saying)
+    assert tree(store.workspace) == before
+
+
+def test_a_table_is_ingested_once_its_columns_are_mapped(store: Store, tmp_path: Path) -> None:
+    mapping = "prompt=caption,image_0=left,image_1=right,label=choice"
+    done = pairsieve("ingest", foreign_names(tmp_path), "--dataset", "pets", "--columns", mapping, "--json")
+    assert done.status == 0, done.err
+    assert (done.json()["format"], done.json()["pairs_added"]) == ("table", 1)
 
 
 def test_bad_rows_can_be_left_out_and_are_counted(store: Store, tmp_path: Path) -> None:
