@@ -2,19 +2,21 @@
 
 import shutil
 import uuid
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ranking import duck
+from ranking.audit import brute
 from ranking.audit.holdings import Holdings
 from ranking.audit.report import Ledger
 from ranking.collection.derived import derived_files, describes
+from ranking.datasets import Revision
 from ranking.errors import NotFoundError, PairsieveError
 from ranking.schema import PAIRS, SUBSET_PAIRS
 from ranking.store.blobs import Store
+from ranking.store.commits import is_facts
 from ranking.store.snapshots import Member, Snapshot, get_snapshot
 from ranking.subsets.catalog import Subset, subset_pairs
 from ranking.subsets.recipe import parse_recipe
@@ -71,38 +73,31 @@ def _select(store: Store, snapshot: Snapshot, subset: Subset) -> pa.Table:
 
 def _table(store: Store, held: Holdings, sha: str, dataset: str) -> str | None:
     """The file of a dataset's wide table, if it is built; what is not is not built for an audit."""
-    for key in held.entries:
-        if key.startswith(f"wide/{sha[:16]}/{dataset}.v") and describes(key, frozenset([sha])):
-            if key.endswith(".parquet"):
-                return key
-            return next((part.file for part in derived_files(store, frozenset([sha])).get(key, ())), None)
-    return None
+    key = next((key for key in held.entries if key.startswith(f"wide/{sha[:16]}/{dataset}.v")), None)
+    if key is None or not describes(key, frozenset([sha])):
+        return None
+    return next((part.file for part in derived_files(store, frozenset([sha])).get(key, ())), None)
 
 
 def _check_snapshot(store: Store, held: Holdings, ledger: Ledger, snapshot: Snapshot) -> None:
     for name, pin in snapshot.datasets.items():
         revisions = held.revisions.get(name, [])[: pin.revision]
-        files = [revision.pairs.file for revision in revisions if revision.pairs]
         units = {piece.unit for revision in revisions for piece in revision.slices}
-        members = [m for m in snapshot.members if m.unit in units and m.scorer_id in snapshot.scorers.values()]
+        members = [member for member in snapshot.members if member.unit in units]
+        files = [part.file for revision in revisions for part in revision.files]
         table = _table(store, held, snapshot.sha, name)
-        if not files or table is None:
+        if table is None or not any(revision.pairs for revision in revisions):
             continue
         if ledger.damaged.intersection([table, *files, *(member.file for member in members)]):
-            ledger.note(8, f"wide/{snapshot.sha[:16]}/{name}", "not recomputed, as a file is damaged")
+            ledger.note(8, table, f"the wide table of {name} was not recomputed, as a file is damaged")
             continue
-        key = table
         spill = store.tmp() / f"audit-{uuid.uuid4().hex}.spill"
         try:
-            wide = store.local(table)
             with duck.connect(memory_limit=duck.MEMORY, temp_directory=spill) as con:
-                con.execute(f"CREATE VIEW wide AS SELECT * FROM {duck.parquet_scan([wide])}")
-                con.execute(f"CREATE VIEW pairs AS SELECT * FROM {duck.parquet_scan([store.local(f) for f in files])}")
-                _compare(con, store, ledger, key, snapshot, members, wide)
+                _compare(con, store, ledger, table, snapshot, members, revisions)
         except (duckdb.Error, PairsieveError, OSError) as error:
-            ledger.error(
-                8, key, f"the wide table of {name} in snapshot {snapshot.n} cannot be read ({error})", _REBUILD
-            )
+            what = f"the wide table of {name} in snapshot {snapshot.n} cannot be read ({error})"
+            ledger.error(8, table, what, _REBUILD)
         finally:
             shutil.rmtree(spill, ignore_errors=True)
 
@@ -114,46 +109,34 @@ def _compare(
     key: str,
     snapshot: Snapshot,
     members: list[Member],
-    wide: Path,
+    revisions: list[Revision],
 ) -> None:
+    wide = store.local(key)
+    pairs = [store.local(revision.pairs.file) for revision in revisions if revision.pairs]
+    con.execute(f"CREATE VIEW wide AS SELECT * FROM {duck.parquet_scan([wide])}")
+    con.execute(f"CREATE VIEW pairs AS SELECT * FROM {duck.parquet_scan(pairs)}")
     columns = pq.read_schema(wide).names
-    plain = {name: f"pairs.{duck.identifier(name)}" for name in PAIRS.names if name in columns}
+    plain = {name: f"pairs.{duck.identifier(name)}" for name in PAIRS.names if name not in ("item_0", "item_1")}
     _differences(con, ledger, key, "SELECT * FROM pairs", plain)
+    _differences(con, ledger, key, brute.COUNTED, {name: f"pairs.{name}" for name in brute.COUNTED_COLUMNS})
     for done, (name, scorer_id) in enumerate(snapshot.scorers.items()):
         ledger.progress("recomputing scores", done, len(snapshot.scorers))
         paths = [store.local(member.file) for member in members if member.scorer_id == scorer_id]
-        _differences(con, ledger, key, _by_brute_force(paths), _score_columns(name))
-    gaps = [f"{duck.identifier(f'{name}.gap')}" for name in snapshot.scorers if f"{name}.gap" in columns]
+        _differences(con, ledger, key, brute.scores(paths), brute.score_columns(name))
+    facts = [store.local(member.file) for member in members if is_facts(member.scorer_id)]
+    if facts:
+        _differences(con, ledger, key, brute.facts(facts), {name: f"pairs.{name}" for name in brute.FACT_COLUMNS})
+    rated = [store.local(revision.ratings.file) for revision in revisions if revision.ratings]
+    if rated:
+        found = con.sql(f"SELECT DISTINCT name FROM {duck.parquet_scan(rated)} ORDER BY name").fetchall()
+        for (kind,) in found:
+            _differences(con, ledger, key, brute.ratings(rated, kind), brute.rating_columns(kind))
+    gaps = [duck.identifier(f"{name}.gap") for name in snapshot.scorers]
     for column, condition in (("votes", "<> 0"), ("agree_votes", "> 0")):
-        if column in columns:
-            total = " + ".join(["0", *(f"coalesce(({gap} {condition})::INTEGER, 0)" for gap in gaps)])
-            wrong = int(
-                con.sql(f"SELECT count(*) FROM wide WHERE {column} IS DISTINCT FROM ({total})").fetchall()[0][0]
-            )
-            if wrong:
-                ledger.error(8, key, f"{key} has {wrong} wrong cells in {column}", _REBUILD)
+        total = " + ".join(["0", *(f"coalesce(({gap} {condition})::INTEGER, 0)" for gap in gaps)])
+        _differences(con, ledger, key, f"SELECT pair_id, {total} AS total FROM wide", {column: "pairs.total"})
     ledger.count(8, "wide tables")
     ledger.count(8, "cells", pq.read_metadata(wide).num_rows * len(columns))
-
-
-def _by_brute_force(paths: list[Path]) -> str:
-    """Each pair with its images' rows, found by the names of image and prompt among all rows of a scorer."""
-    nothing = (
-        "(SELECT NULL::VARCHAR image_uid, NULL::VARCHAR prompt_id, NULL::FLOAT score, NULL::VARCHAR status LIMIT 0)"
-    )
-    rows = duck.parquet_scan(paths) if paths else nothing
-    side = "LEFT JOIN {rows} {name} ON {name}.image_uid = p.{uid} AND {name}.prompt_id = p.prompt_id"
-    return f"""
-        SELECT p.pair_id, a.score AS score_0, b.score AS score_1, a.status AS status_0, b.status AS status_1,
-            CASE WHEN p.winner = 0 THEN a.score::DOUBLE - b.score::DOUBLE
-                 WHEN p.winner = 1 THEN b.score::DOUBLE - a.score::DOUBLE END AS gap
-        FROM pairs p {side.format(rows=rows, name="a", uid="image_0_uid")}
-        {side.format(rows=rows, name="b", uid="image_1_uid")}"""
-
-
-def _score_columns(name: str) -> dict[str, str]:
-    mine = {".0": "score_0", ".1": "score_1", ".gap": "gap", ".status_0": "status_0", ".status_1": "status_1"}
-    return {f"{name}{ending}": f"pairs.{column}" for ending, column in mine.items()}
 
 
 def _differences(con: duckdb.DuckDBPyConnection, ledger: Ledger, key: str, plain: str, columns: dict[str, str]) -> None:
@@ -161,13 +144,9 @@ def _differences(con: duckdb.DuckDBPyConnection, ledger: Ledger, key: str, plain
     found = set(con.sql("SELECT * FROM wide LIMIT 0").columns)
     for lacking in sorted(set(columns) - found):
         ledger.error(8, key, f"{key} has no column {lacking}", _REBUILD)
-    checks = [
-        f"count(*) FILTER (wide.{duck.identifier(name)} IS DISTINCT FROM {value})"
-        for name, value in columns.items()
-        if name in found
-    ]
+    names = [name for name in columns if name in found]
+    checks = [f"count(*) FILTER (wide.{duck.identifier(name)} IS DISTINCT FROM {columns[name]})" for name in names]
     query = f"SELECT {', '.join(checks)} FROM wide FULL JOIN ({plain}) pairs USING (pair_id)"
-    counts = con.sql(query).fetchall()[0]
-    for name, wrong in zip([name for name in columns if name in found], counts, strict=True):
+    for name, wrong in zip(names, con.sql(query).fetchall()[0], strict=True):
         if wrong:
             ledger.error(8, key, f"{key} has {wrong} wrong cells in {name}", _REBUILD)

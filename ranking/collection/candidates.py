@@ -135,6 +135,11 @@ def _derived_tables(key: str, named: Named) -> str | None:
     return None if describes(key, named.shas) else "derived tables"
 
 
+def _thumbnails(key: str, named: Named) -> str | None:
+    parts = key.split("/")
+    return "thumbnails" if len(parts) == 2 and parts[1].removesuffix(".parquet") not in named.units else None
+
+
 def _selftests(key: str, named: Named) -> str | None:  # noqa: ARG001
     return "self-tests"
 
@@ -149,6 +154,7 @@ _FOLDERS: dict[str, Callable[[str, Named], str | None]] = {
     "subsets": _subset_files,
     "runs": _run_outputs,
     **dict.fromkeys(FOLDERS, _derived_tables),
+    "thumbs": _thumbnails,
     "selftest": _selftests,
     "snapshots": _snapshots,
 }

@@ -25,12 +25,13 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class Named:
-    """The keys of files that a marker, revision, snapshot, subset or useful derived table names; the numbers
-    of snapshots that are the newest, or that a subset or pin cites; their hashes with those of the revisions
-    that they saw or that are the newest; and for each run that has ended the folder of the output that counts,
-    or None."""
+    """The keys of files that a marker, revision, snapshot, subset or useful derived table names; the units of
+    all datasets; the numbers of snapshots that are the newest, or that a subset or pin cites; their hashes, with
+    those of the revisions that they saw or that are the newest; and for each run that has ended the folder of the
+    output that counts, or None."""
 
     files: frozenset[str]
+    units: frozenset[str]
     snapshots: frozenset[int]
     shas: frozenset[str]
     outputs: dict[str, str | None]
@@ -42,9 +43,11 @@ def read_named(store: Store) -> Named:
     for file in each(commit_keys(store), lambda key: _commit_file(store, key)):
         files.add(file)
     shas: set[str] = set()
+    units: set[str] = set()
     for name in dataset_names(store):
         revisions = list_revisions(store, name)
         files.update(part.file for revision in revisions for part in revision.files)
+        units.update(piece.unit for revision in revisions for piece in revision.slices)
         shas.add(revisions[-1].sha)
     cited: dict[int, str] = {}
     for subset in list_subsets(store):
@@ -66,7 +69,7 @@ def read_named(store: Store) -> Named:
     shas.update(cited.values())
     for derived in derived_files(store, frozenset(shas)).values():
         files.update(part.file for part in derived)
-    return Named(frozenset(files), frozenset(cited), frozenset(shas), ended_runs(store))
+    return Named(frozenset(files), frozenset(units), frozenset(cited), frozenset(shas), ended_runs(store))
 
 
 def ended_runs(store: Store) -> dict[str, str | None]:

@@ -61,13 +61,13 @@ class Store:
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Create `key` with `data`, durably. False if it exists already, whose bytes then stay as they
         are."""
-        with _clear_errors(key):
+        with clear_errors(key):
             return self._blobs.create(_checked(key), data)
 
     def put_file(self, key: str, path: Path) -> bool:
         """Move a finished file (made under `tmp()`) to `key`. False if `key` exists; the file is gone either
         way."""
-        with _clear_errors(key):
+        with clear_errors(key):
             try:
                 return self._blobs.create(_checked(key), path)
             finally:
@@ -77,7 +77,7 @@ class Store:
         """Write or overwrite a hint: something whose loss costs time only. The key begins with hints/."""
         if not key.startswith(HINTS):
             raise StoreError(f"store key {key!r} may not be overwritten", code="bad-key", hint="only hints/ may")
-        with _clear_errors(key):
+        with clear_errors(key):
             self._blobs.replace(_checked(key), data)
 
     def get_hint(self, key: str) -> bytes | None:
@@ -89,7 +89,7 @@ class Store:
         try:
             data = self._blobs.read(_checked(key))
         except OSError as error:
-            raise StoreError(f"{key} cannot be read ({_reason(error)})") from error
+            raise StoreError(f"{key} cannot be read ({_reason(error)})", code="store-unusable") from error
         if data is None:
             raise NotFoundError(f"the store has no {key}")
         return data
@@ -118,7 +118,7 @@ class Store:
 
     def local(self, key: str) -> Path:
         """A local file with the bytes of `key`, not hashed; NotFoundError if it does not exist."""
-        with _clear_errors(key, done="read"):
+        with clear_errors(key, done="read"):
             path = self._blobs.local(_checked(key))
         if path is None:
             raise NotFoundError(f"the store has no {key}")
@@ -137,7 +137,7 @@ class Store:
 
         A fetched copy that does not fit is dropped and fetched once more: only what the store itself has is
         damage."""
-        with _clear_errors(key, done="read"):
+        with clear_errors(key, done="read"):
             path = self._blobs.local(_checked(key))
             if path is not None and sha256_file(path) != sha256:
                 path = self._blobs.local(key) if self._blobs.forget(key) else path
@@ -154,7 +154,7 @@ class Store:
 
     def digest(self, key: str) -> str | None:
         """The SHA-256 of the bytes that the store has now (not of a fetched copy); None if it has none."""
-        with _clear_errors(key, done="read"):
+        with clear_errors(key, done="read"):
             return self._blobs.digest(_checked(key))
 
     def digests(self, keys: Iterable[str]) -> list[str | None]:
@@ -163,12 +163,12 @@ class Store:
 
     def move(self, key: str, to: str) -> None:
         """Give a blob another name, for collection only: nothing that is cited may move."""
-        with _clear_errors(key):
+        with clear_errors(key):
             self._blobs.move(_checked(key), _checked(to))
 
     def delete(self, key: str) -> None:
         """Remove a blob, for collection only."""
-        with _clear_errors(key):
+        with clear_errors(key):
             self._blobs.delete(_checked(key))
 
     def tmp(self) -> Path:
@@ -234,12 +234,15 @@ def _unusable(uri: str, reason: str, *, hint: str = "") -> StoreError:
 
 
 @contextmanager
-def _clear_errors(key: str, *, done: str = "written") -> Iterator[None]:
+def clear_errors(what: str, *, done: str = "written") -> Iterator[None]:
+    """StoreError for whatever the system refuses inside: something about this machine now, not about `what`."""
     try:
         yield
     except OSError as error:
         raise StoreError(
-            f"{key} cannot be {done} ({_reason(error)})", hint="check the space and permissions of the disk"
+            f"{what} cannot be {done} ({_reason(error)})",
+            code="store-unusable",
+            hint="check the space and permissions of the disk",
         ) from error
 
 

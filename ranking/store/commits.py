@@ -12,7 +12,7 @@ from ranking.errors import StoreError, UsageError
 from ranking.names import canonical_json, check_id, check_scorer_id, parse_json, scorer_name, sha256_file, utc_now
 from ranking.schema import FACTS, FACTS_NAME, OK, SCORES, STATUSES
 from ranking.store.blobs import Store
-from ranking.store.parquet import DataFile, new_tmp, put_content, write_parquet
+from ranking.store.parquet import DataFile, put_content, write_parquet, writing
 from ranking.store.trash import settle
 
 
@@ -90,8 +90,7 @@ def _commit_table(store: Store, table: pa.Table, *, scorer_id: str, unit: str, a
 
 
 def _put_data(store: Store, table: pa.Table, *, scorer_id: str, unit: str) -> DataFile:
-    path = new_tmp(store)
-    try:
+    with writing(store, f"the rows of unit {unit} by {scorer_id}") as path:
         write_parquet(path, table.schema, table.to_batches())
         # Read back what the disk holds before any marker can name it.
         written = pq.read_table(path, page_checksum_verification=True, partitioning=None)
@@ -100,8 +99,6 @@ def _put_data(store: Store, table: pa.Table, *, scorer_id: str, unit: str) -> Da
         sha256, size = sha256_file(path), path.stat().st_size
         file = f"data/{scorer_id}/{unit}/{sha256}.parquet"
         put_content(store, file, path, sha256=sha256)
-    finally:
-        path.unlink(missing_ok=True)
     return DataFile(file, sha256, size, table.num_rows)
 
 

@@ -2,16 +2,18 @@
 columns."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ranking.errors import StoreError
 from ranking.names import sha256_file
-from ranking.store.blobs import Store
+from ranking.store.blobs import Store, clear_errors
 
 ROW_GROUP = 65_536
 
@@ -86,15 +88,28 @@ def put_parquet(
 ) -> DataFile:
     """Write batches to `<folder>/<sha256>.parquet` and say where they are; writing the same rows again adds
     nothing."""
-    path = new_tmp(store)
-    try:
+    with writing(store, folder) as path:
         rows = write_parquet(path, schema, batches, layout=layout)
         sha256, size = sha256_file(path), path.stat().st_size
         key = f"{folder}/{sha256}.parquet"
         put_content(store, key, path, sha256=sha256)
-    finally:
-        path.unlink(missing_ok=True)
     return DataFile(key, sha256, size, rows)
+
+
+@contextmanager
+def writing(store: Store, what: str) -> Iterator[Path]:
+    """A fresh file name in the store's tmp folder, which is gone afterwards. What the disk refuses meanwhile, of
+    DuckDB's own files too, is a StoreError about `what`."""
+    path = new_tmp(store)
+    with clear_errors(what):
+        try:
+            yield path
+        except duckdb.IOException as error:
+            raise StoreError(
+                f"{what} cannot be written ({error})", code="store-unusable", hint="check the space of the disk"
+            ) from error
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def put_content(store: Store, key: str, path: Path, *, sha256: str) -> None:

@@ -16,7 +16,7 @@ from ranking.names import canonical_json, sha256_file, utc_now
 from ranking.query import compile_filter
 from ranking.schema import SUBSET_PAIRS
 from ranking.store.blobs import Store
-from ranking.store.parquet import new_tmp, write_parquet
+from ranking.store.parquet import write_parquet, writing
 from ranking.store.snapshots import Snapshot, snapshot_key
 from ranking.store.trash import settle
 from ranking.subsets.catalog import SnapshotRef, Subset, get_subset, subset_folder, subset_version
@@ -83,8 +83,7 @@ def create_subset(store: Store, recipe: Recipe, snapshot: Snapshot) -> Subset:
 
     Raises EmptySubsetError if that is no pair, UnknownNameError for names the snapshot does not have.
     """
-    finished = new_tmp(store)
-    try:
+    with writing(store, f"subset {recipe.name}") as finished:
         with _ranked(store, snapshot, recipe) as con:
             rows = write_parquet(finished, SUBSET_PAIRS, _taken_pairs(con))
             if not rows:
@@ -102,8 +101,6 @@ def create_subset(store: Store, recipe: Recipe, snapshot: Snapshot) -> Subset:
         subset = Subset(recipe.name, version, recipe.dataset, spec, pin, rows, statistics, sha256, utc_now())
         store.put_file(subset.pairs_key, finished)
         store.checked_path(subset.pairs_key, sha256)  # an earlier, killed call may have put it there
-    finally:
-        finished.unlink(missing_ok=True)
     store.put_if_absent(f"{subset_folder(recipe.name, version)}/manifest.json", canonical_json(asdict(subset)))
     settle(store, [subset.pairs_key, snapshot_key(snapshot.n)])
     return get_subset(store, subset.ref)

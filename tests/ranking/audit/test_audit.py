@@ -19,15 +19,16 @@ from ranking import plan
 from ranking.audit import AuditReport, Finding, audit
 from ranking.collection import collect, plan_collection
 from ranking.collection.candidates import Ages
+from ranking.datasets import Revision, list_revisions, put_revision
 from ranking.features.wide import wide_table
 from ranking.images.facts import FACTS_ID
 from ranking.ingest import ingest
 from ranking.names import canonical_json, sha256_file
 from ranking.runs import beat_run, finish_run, plan_run, record_run_attempt
-from ranking.schema import FACTS, MISSING
+from ranking.schema import FACTS, MISSING, OK, RATED
 from ranking.store.blobs import Store
 from ranking.store.commits import commit_facts, list_commits
-from ranking.store.parquet import write_parquet
+from ranking.store.parquet import put_parquet, write_parquet
 from ranking.store.refs import pin
 from ranking.store.snapshots import create_snapshot, get_snapshot
 from ranking.subsets.recipe import parse_recipe
@@ -52,7 +53,8 @@ def undamaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     facts = plan.create_plan(store, "pets", [FACTS_ID])
     for piece in facts.slices:
         items = plan.read_items(store, facts, piece)
-        commit_facts(store, facts_id=FACTS_ID, unit=piece.unit, table=missing_facts(items), attempt="f", items=items)
+        commit_facts(store, facts_id=FACTS_ID, unit=piece.unit, table=facts_of(items), attempt="f", items=items)
+    rate(store)
     snapshot = create_snapshot(store)
     wide_table(store, snapshot, "pets")
     subset = create_subset(store, parse_recipe(RECIPE | {"seed": 0}), snapshot)
@@ -78,10 +80,25 @@ def held(undamaged: Path, tmp_path: Path) -> Store:
     return Store.open(tmp_path / "copy")
 
 
-def missing_facts(items: pa.Table) -> pa.Table:
-    uids = pc.unique(items["image_uid"])
-    columns = {name: pa.nulls(len(uids), FACTS.field(name).type) for name in FACTS.names}
-    return pa.table(columns | {"image_uid": uids, "status": pa.array([MISSING] * len(uids))}, schema=FACTS)
+def facts_of(items: pa.Table) -> pa.Table:
+    """Made-up facts: image 4 is missing, the others differ in all but their height."""
+    uids = pc.unique(items["image_uid"]).to_pylist()
+    rows = []
+    for uid in uids:
+        number = int(uid.removeprefix("img-"))
+        known = {"bytes": 100, "sha256": f"{number:064d}", "width": 8 + number, "height": 8, "phash": 3 * number}
+        rows.append({"image_uid": uid, "status": MISSING} if number == 4 else {"image_uid": uid, "status": OK, **known})
+    return pa.Table.from_pylist(rows, schema=FACTS)
+
+
+def rate(store: Store) -> None:
+    """A revision that brings only ratings: of image 3 under one prompt by two people, of the others under any."""
+    newest = list_revisions(store, "pets")[-1]
+    prompt = pq.read_table(store.local(newest.items.file), partitioning=None)["prompt_id"][0].as_py()
+    rated = [{"image_uid": f"img-{n}", "prompt_id": None, "name": "care", "value": n / 8} for n in range(12)]
+    rated += [{"image_uid": "img-7", "prompt_id": prompt, "name": "care", "value": value} for value in (0.25, 0.75)]
+    file = put_parquet(store, "datasets/pets/ratings", RATED, pa.Table.from_pylist(rated, schema=RATED).to_batches())
+    put_revision(store, Revision("pets", newest.number + 1, newest.sha, "table", (), None, None, (), {}, file))
 
 
 def a_commit(store: Store, scorer_id: str = SHARP, number: int = 0) -> tuple[str, dict[str, Any]]:
@@ -227,22 +244,40 @@ def deleted_output(store: Store) -> str:
     return key
 
 
-def changed_cell(store: Store) -> str:
-    [key] = store.list("wide")
-    table = pq.read_table(store.local(key), partitioning=None)
-    column = table["sharp.0"].to_pylist()
-    table = table.set_column(
-        table.column_names.index("sharp.0"), "sharp.0", pa.array([column[0] + 1, *column[1:]], pa.float32())
-    )
-    pq.write_table(table, store.local(key))
+def damaged_wide(store: Store) -> str:
+    key = str(wide(store)[1]["table"]["file"])
+    flip(store.local(key))
     return key
 
 
-def other_pair_in_wide(store: Store) -> str:
-    [key] = store.list("wide")
-    table = pq.read_table(store.local(key), partitioning=None)
-    ids = ["0" * 16, *table["pair_id"].to_pylist()[1:]]
-    pq.write_table(table.set_column(0, "pair_id", pa.array(ids)), store.local(key))
+def wide(store: Store) -> tuple[str, dict[str, Any]]:
+    """The key of the description of the only wide table, and what it holds."""
+    [key] = [key for key in store.list("wide") if key.endswith(".json")]
+    return key, json.loads(store.get(key))
+
+
+def in_wide(column: str, value: Callable[[Any], Any]) -> Callable[[Store], str]:
+    """Another value in the first row of a column; the description is made to fit, as whoever built it wrongly would."""
+
+    def damage(store: Store) -> str:
+        key, description = wide(store)
+        table = pq.read_table(store.local(description["table"]["file"]), partitioning=None)
+        values = table[column].to_pylist()
+        changed = pa.array([value(values[0]), *values[1:]], table.schema.field(column).type)
+        path = store.tmp() / "wide.parquet"
+        pq.write_table(table.set_column(table.column_names.index(column), column, changed), path)
+        sha256, size = sha256_file(path), path.stat().st_size
+        file = f"{key.rpartition('/')[0]}/{sha256}.parquet"
+        store.put_file(file, path)
+        rewrite(store, key, {"table": description["table"] | {"file": file, "sha256": sha256, "bytes": size}})
+        return file
+
+    return damage
+
+
+def deleted_derived(store: Store, folder: str) -> str:
+    key = next(key for key in store.list(folder) if key.endswith(".parquet"))
+    store.delete(key)
     return key
 
 
@@ -344,8 +379,18 @@ DAMAGES: list[tuple[str, Callable[[Store], str], int]] = [
     ("a flipped bit in a subset", damaged_subset, 3),
     ("a snapshot's file deleted with its marker", snapshot_of_a_deleted_file, 4),
     ("a deleted run output", deleted_output, 4),
-    ("a changed cell of the wide table", changed_cell, 8),
-    ("another pair in the wide table", other_pair_in_wide, 8),
+    ("a flipped bit in the wide table", damaged_wide, 3),
+    ("a label graph without its file", lambda s: deleted_derived(s, "graphs"), 4),
+    ("another pair in the wide table", in_wide("pair_id", lambda _: "0" * 16), 8),
+    ("another prompt in the wide table", in_wide("prompt", lambda text: text + "."), 8),
+    ("another score in the wide table", in_wide("sharp.0", lambda score: score + 1), 8),
+    ("another gap in the wide table", in_wide("sharp.gap", lambda gap: gap + 1), 8),
+    ("another rank in the wide table", in_wide("sharp.rank", lambda _: 99), 8),
+    ("a score for an unscored image", in_wide("hue.status_0", lambda _: "unscored"), 8),
+    ("another count of votes", in_wide("votes", lambda votes: votes + 1), 8),
+    ("another count of wins", in_wide("wins_0", lambda wins: wins + 1), 8),
+    ("another width", in_wide("width_0", lambda _: 7), 8),
+    ("another rating", in_wide("rating.care.0", lambda _: 7.0), 8),
     ("a score file in the trash", in_the_trash, 7),
     ("work published in the future", published_tomorrow, 9),
     ("a run that beats in the future", beating_tomorrow, 9),

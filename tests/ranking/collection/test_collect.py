@@ -322,6 +322,14 @@ def test_unfinished_files_of_this_machine_go_after_a_day(store: Store) -> None:
     assert sorted(path.name for path in store.tmp().iterdir()) == ["fresh.spill"]
 
 
+def test_thumbnails_of_units_that_no_dataset_has_go(store: Store, dataset: Dataset) -> None:
+    gone, kept = f"thumbs/{'f' * 16}.parquet", f"thumbs/{dataset.slices[0].unit}.parquet"
+    for key in (gone, kept, "thumbs/256/ab/picture.webp"):
+        store.put_if_absent(key, b"x")
+    age_all(store, "thumbs", days=8)
+    assert run(store) == [gone]
+
+
 def test_keys_left_by_a_killed_self_test_go_after_a_day(store: Store) -> None:
     store.put_if_absent("selftest/0123", b"1")
     age(store, "selftest/0123", days=2)
