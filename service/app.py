@@ -63,7 +63,7 @@ def open_parts(settings: Settings) -> Parts:
         settings=settings,
         store=store,
         snapshots=Snapshots(store),
-        pictures=Pictures(store),
+        pictures=Pictures(store, settings),
         subsets=SubsetShelf(store),
         cursor_key=cursor_key(store),
     )

@@ -1,8 +1,8 @@
-"""Image bytes as a browser may have them: sniffed, checked to decode, and as thumbnails kept in the store."""
+"""Image bytes as a browser may have them: sniffed, checked to decode, and as thumbnails. Writes nothing to the
+store."""
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
 from collections.abc import Iterable
@@ -11,24 +11,29 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+import pyarrow as pa
 from PIL import Image
 
 from ranking.datasets import Dataset
 from ranking.errors import PairsieveError
-from ranking.images import ImageError, ImageReader, decode_rgb
-from ranking.names import canonical_json, sha256_hex
+from ranking.images import Found, ImageError, decode_rgb
+from ranking.images.thumbnails import SIDE, SMALL, shrink
+from ranking.names import sha256_hex
 from ranking.schema import MISSING
+from ranking.settings import Settings
 from ranking.store.blobs import Store
 from service.problems import ApiProblem
+from service.shelf import Recent, Shelf
 
 log = logging.getLogger("pairsieve.service")
 
-SIZES: Final = (256, 512)
-PIXELATED_UP_TO: Final = 128
-"""Pictures no larger than this are drawn with hard pixels: smoothing would hide what raters judged."""
-
 _WORKERS: Final = 4
 _PATIENCE: Final = 20.0
+_MADE_BYTES: Final = 64_000_000
+"""Of thumbnails made on demand: some thousands."""
+
+_Key = tuple[str, str, int]
+"""A dataset's revision_sha, an image's uid, a size."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,18 @@ class Picture:
 
 
 class Pictures:
-    """Reads and shrinks the pictures of datasets; at most four at a time, since each may take 75 MB to decode."""
+    """Reads and shrinks the pictures of datasets; at most four at a time, since each may take 75 MB to decode.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Thumbnails of 256 pixels come from the packs that scoring made; all others are made when they are asked for and
+    kept in memory for a while.
+    """
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._shelf = Shelf(store, settings)
         self._turns = threading.BoundedSemaphore(_WORKERS)
         self._ahead = ThreadPoolExecutor(2, thread_name_prefix="pairsieve-thumbnails")
-        self._coming: dict[str, Future[None]] = {}
-        self._small: dict[tuple[str, str], bool] = {}
+        self._made: Recent[_Key, bytes] = Recent(_MADE_BYTES)
+        self._coming: dict[_Key, Future[None]] = {}
 
     def close(self) -> None:
         """End work done ahead."""
@@ -57,106 +66,91 @@ class Pictures:
     def original(self, dataset: Dataset, uid: str) -> Picture:
         """The stored bytes; ApiProblem image-missing or image-corrupt."""
         with self._turns:
-            return checked_picture(self._bytes(dataset, uid))
+            return checked_picture(self._found(dataset, uid))
 
     def thumbnail(self, dataset: Dataset, uid: str, size: int) -> Picture:
-        """A WebP that fits into size × size, never enlarged; made once and then read from the store."""
-        key = _key(dataset, uid, size)
+        """A WebP that fits into size × size, never enlarged."""
+        key = (dataset.revision_sha, uid, size)
+        data = self._shelf.packed(dataset, uid) if size == SIDE else None
         coming = self._coming.get(key)
-        if coming is not None:
+        if data is None and coming is not None:
             wait([coming], timeout=_PATIENCE)
-        if self._store.exists(key):
-            data = self._store.get(key)
-        else:
+        data = data or self._made.get(key)
+        if data is None:
             with self._turns:
-                data = self._make(key, self._bytes(dataset, uid), size)
+                data = self._make(key, self._found(dataset, uid))
         return Picture(data, "image/webp", sha256_hex(data))
 
     def prepare(self, dataset: Dataset, uids: Iterable[str], size: int) -> None:
-        """Begin to make the thumbnails that a page is about to ask for: one pass over the sources is much
-        cheaper than one for each picture. Returns at once."""
-        missing = {}
+        """Begin to make the thumbnails that a page is about to ask for and scoring has not made: one pass over the
+        sources is much cheaper than one for each picture. Returns at once."""
+        missing: dict[str, Future[None]] = {}
         for uid in dict.fromkeys(uids):
-            key = _key(dataset, uid, size)
-            if key not in self._coming and not self._store.exists(key):
+            key = (dataset.revision_sha, uid, size)
+            if key not in self._coming and self._made.get(key) is None:
                 missing[uid] = self._coming[key] = Future()
         if missing:
             self._ahead.submit(self._make_many, dataset, missing, size)
 
     def is_small(self, dataset: Dataset, uid: str) -> bool:
         """Whether a picture is so small that it should be drawn with hard pixels; False if it cannot be read."""
-        known = (dataset.revision_sha, uid)
-        if known not in self._small:
-            try:
-                self._small[known] = is_small(self._bytes(dataset, uid))
-            except (ApiProblem, PairsieveError):
-                return False
-        return self._small[known]
-
-    def _bytes(self, dataset: Dataset, uid: str) -> bytes:
-        data = ImageReader(self._store, dataset).read([uid]).get(uid)
-        if not data:
-            raise ApiProblem("image-missing", f"Dataset {dataset.name} has no bytes for this image.")
-        return data
-
-    def _make(self, key: str, data: bytes, size: int) -> bytes:
-        made = _shrink(_decoded(data), size)
         try:
-            self._store.put_if_absent(key, made)
-        except (OSError, PairsieveError) as error:  # a full disk costs the next viewer time, not this one
-            log.warning("the thumbnail %s could not be kept: %s", key, error)
+            # Thumbnails are never enlarged, and no small picture is shrunk.
+            return is_small(self.thumbnail(dataset, uid, SIDE).data)
+        except (ApiProblem, PairsieveError):
+            return False
+
+    def _found(self, dataset: Dataset, uid: str) -> Found:
+        index, reader = self._shelf.of(dataset)
+        return reader.read_items(index.place(uid)).get(uid)
+
+    def _make(self, key: _Key, found: Found) -> bytes:
+        made = shrink(_decoded(found), key[2])
+        self._made.put(key, made, weight=len(made))
         return made
 
     def _make_many(self, dataset: Dataset, missing: dict[str, Future[None]], size: int) -> None:
         # Whatever goes wrong here, the request for the picture meets it again and says what it is.
         try:
-            found = ImageReader(self._store, dataset).read(missing)
+            index, reader = self._shelf.of(dataset)
+            todo = []
             for uid, coming in missing.items():
-                data = found.get(uid)
-                if data:
-                    with self._turns, suppress(ApiProblem):
-                        self._make(_key(dataset, uid, size), data, size)
-                coming.set_result(None)
+                if size == SIDE and self._shelf.packed(dataset, uid) is not None:
+                    coming.set_result(None)
+                else:
+                    todo.append(index.place(uid))
+            for uid, found in reader.read_each(pa.concat_tables(todo)) if todo else ():
+                with self._turns, suppress(ApiProblem):
+                    self._make((dataset.revision_sha, uid, size), found)
+                missing[uid].set_result(None)
         except PairsieveError as error:
             log.warning("thumbnails of %s could not be made ahead: %s", dataset.name, error)
         finally:
             for uid, coming in missing.items():
-                self._coming.pop(_key(dataset, uid, size), None)
+                self._coming.pop((dataset.revision_sha, uid, size), None)
                 if not coming.done():
                     coming.set_result(None)
 
 
 def is_small(data: bytes) -> bool:
     """Whether a picture should be drawn with hard pixels; ApiProblem if it does not decode."""
-    return max(_decoded(data).size) <= PIXELATED_UP_TO
+    return max(_decoded(data).size) <= SMALL
 
 
-def checked_picture(data: bytes) -> Picture:
+def checked_picture(data: Found) -> Picture:
     """The bytes with the type they have, after they decoded; ApiProblem image-missing or image-corrupt."""
     _decoded(data)
+    assert isinstance(data, bytes)  # or it would not have decoded
     return Picture(data, _media_type(data), sha256_hex(data))
 
 
-def _key(dataset: Dataset, uid: str, size: int) -> str:
-    name = sha256_hex(canonical_json([dataset.name, uid]))
-    return f"thumbs/{size}/{name[:2]}/{name}.webp"
-
-
-def _decoded(data: bytes) -> Image.Image:
+def _decoded(data: Found) -> Image.Image:
     try:
         return decode_rgb(data)
     except ImageError as error:
         code = "image-missing" if error.status == MISSING else "image-corrupt"
         text = str(error)
         raise ApiProblem(code, f"{text[0].upper()}{text[1:]}.") from error
-
-
-def _shrink(image: Image.Image, size: int) -> bytes:
-    lossless = max(image.size) <= PIXELATED_UP_TO  # a few kB, and block artefacts would show
-    image.thumbnail((size, size), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    image.save(out, "WEBP", quality=86, method=4, lossless=lossless)
-    return out.getvalue()
 
 
 def _media_type(data: bytes) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from ranking import duck
 from ranking.datasets import get_dataset
 from ranking.features.wide import wide_table
-from ranking.images import ImageError, ImageReader, decode_rgb
+from ranking.images import Found, ImageError, ImageReader, decode_rgb
 from ranking.store.blobs import Store
 from service.demo.run import QUALITY, SCORERS, Outcome, Trained
 from service.demo.svg import curves, histogram
@@ -140,7 +140,7 @@ def _smoothed(store: Store, trained: Trained, window: int = 20) -> list[float]:
     return [float(value) for value in np.convolve(losses, np.ones(window) / window, mode="valid")]
 
 
-def _picture(data: bytes | None) -> str | None:
+def _picture(data: Found) -> str | None:
     try:
         return _inline(decode_rgb(data))
     except ImageError:
