@@ -1,59 +1,59 @@
-"""Ingest of Pick-a-Pic metadata without images, at two sizes: rows a second, and how time grows."""
+"""Ingest of Pick-a-Pic metadata and its label graph: seconds, memory, and how both grow with the number of pairs."""
 
 from __future__ import annotations
 
 import math
-import time
+import os
+import statistics
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from benchmarks.measuring import Cost, cost_of
+from benchmarks.pickapic import write_pairs
+from ranking.datasets import get_dataset
+from ranking.graph.label_graph import label_graph
 from ranking.ingest import ingest
 from ranking.store.blobs import Store
 
-SIZES = (50_000, 200_000)
+SIZES = (250_000, 1_000_000)
+LARGE = 10_000_000
+REPEATS = 3
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Seconds at both sizes and the growth exponent between them (1 is linear)."""
-    seconds = []
-    for size in SIZES:
-        source = folder / f"{size}.parquet"
-        _write(source, size)
-        store = Store.open(folder / f"store-{size}")
-        started = time.perf_counter()
-        ingest(store, source, "bench")
-        seconds.append(time.perf_counter() - started)
-    exponent = math.log(seconds[1] / seconds[0]) / math.log(SIZES[1] / SIZES[0])
-    return {
-        **{f"{size:,} pairs": f"{s:.2f} s, {size / s:,.0f} a second" for size, s in zip(SIZES, seconds, strict=True)},
-        "growth exponent": exponent,
-    }
+    """Medians of three runs at each size, each in a fresh process; ten million pairs once, with
+    PAIRSIEVE_BENCH_LARGE=1."""
+    large = os.environ.get("PAIRSIEVE_BENCH_LARGE") == "1"
+    costs = {size: [_run(folder, size, turn) for turn in range(REPEATS)] for size in SIZES}
+    if large:
+        costs[LARGE] = [_run(folder, LARGE, 0)]
+    sizes = list(costs)
+    seconds = {size: statistics.median(cost.seconds for cost in costs[size]) for size in sizes}
+    cpu = {size: statistics.median(cost.cpu_seconds for cost in costs[size]) for size in sizes}
+    facts = {}
+    for size in sizes:
+        spread = sorted(cost.seconds for cost in costs[size])
+        peak = max(cost.peak_bytes for cost in costs[size])
+        facts[f"{size:,} pairs"] = (
+            f"{seconds[size]:.1f} s ({spread[0]:.1f} to {spread[-1]:.1f}), of processors {cpu[size]:.1f} s, "
+            f"{size / seconds[size]:,.0f} pairs/s, peak {peak / 1e9:.2f} GB"
+        )
+    for small, big in pairwise(sizes):
+        exponent = math.log(cpu[big] / cpu[small]) / math.log(big / small)
+        facts[f"growth exponent, {small:,} to {big:,}"] = f"{exponent:.2f} (of processor time; 1 is linear)"
+    return facts
 
 
-def _write(path: Path, size: int) -> None:
-    rng = np.random.default_rng(0)
-    prompts = np.array([f"a fairly long prompt number {i}, oil painting, highly detailed" for i in range(size // 16)])
-    label = rng.choice([1.0, 0.0, 0.5], size, p=[0.45, 0.44, 0.11])
-    # A chain: the next pair's first image is often this pair's second.
-    second = np.arange(size) + 1
-    first = np.where(rng.random(size) < 0.5, np.arange(size), second + size)
-    table = pa.table(
-        {
-            "caption": prompts[np.sort(rng.integers(0, len(prompts), size))],
-            "image_0_uid": [f"{i:036d}" for i in first],
-            "image_1_uid": [f"{i:036d}" for i in second],
-            "label_0": label,
-            "label_1": 1 - label,
-            "has_label": np.ones(size, bool),
-            "user_id": rng.integers(0, 5000, size),
-            "model_0": rng.choice(["a", "b", "c"], size),
-            "model_1": rng.choice(["a", "b", "c"], size),
-            "created_at": pa.array(np.arange(size), pa.timestamp("ns")),
-            "ranking_id": np.arange(size),
-        }
-    )
-    pq.write_table(table, path)
+def work(source: str, store: str) -> None:
+    """What is measured: an ingest and the label graph."""
+    opened = Store.open(store)
+    ingest(opened, source, "bench")
+    label_graph(opened, get_dataset(opened, "bench"))
+
+
+def _run(folder: Path, size: int, turn: int) -> Cost:
+    source = folder / f"{size}.parquet"
+    if not source.exists():
+        write_pairs(source, size)
+    return cost_of("benchmarks.ingest", str(source), str(folder / f"store-{size}-{turn}"))

@@ -4,6 +4,7 @@ labels. Everything joins by position, so nothing is looked up. Decides no cachin
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,18 @@ from ranking.store.blobs import Store
 from ranking.store.parquet import SCANNED, DataFile, put_parquet
 from ranking.store.snapshots import Member, Snapshot
 
-PAIR_COLUMNS = tuple(field for field in PAIRS if field.name not in ("item_0", "item_1"))
+TEXT = pa.dictionary(pa.int32(), pa.string())
+REPEATED = ("prompt_id", "prompt", "rater", "model_0", "model_1", "prompt_cluster")
+"""Texts that occur again and again: read and written as dictionaries, which spares spelling them out."""
+
+
+def _columns(schema: pa.Schema, *, without: tuple[str, ...] = ()) -> tuple[pa.Field, ...]:
+    kept = (field for field in schema if field.name not in without)
+    return tuple(field.with_type(TEXT) if field.name in REPEATED else field for field in kept)
+
+
+PAIR_COLUMNS = _columns(PAIRS, without=("item_0", "item_1"))
+GRAPH_COLUMNS = _columns(LABEL_GRAPH)
 FACT_COLUMNS = (
     pa.field("width_0", pa.int32()),
     pa.field("height_0", pa.int32()),
@@ -38,7 +50,7 @@ FACT_COLUMNS = (
 )
 UNSCORED = "unscored"
 _WORDS = pa.array([*STATUSES, UNSCORED])
-_ROWS = SCANNED.row_group
+_ROWS = 65_536
 _THREADS = 2
 
 Float = npt.NDArray[np.float64]
@@ -80,7 +92,7 @@ def assemble(store: Store, snapshot: Snapshot, dataset: Dataset, *, folder: str)
 
 def wide_schema(scorers: Sequence[str] | Mapping[str, str], ratings: Sequence[str]) -> pa.Schema:
     """The columns of a wide table. Every scorer of the snapshot has its columns in every dataset's."""
-    columns = [*PAIR_COLUMNS, *LABEL_GRAPH, *FACT_COLUMNS]
+    columns = [*PAIR_COLUMNS, *GRAPH_COLUMNS, *FACT_COLUMNS]
     for name in ratings:
         columns += [pa.field(f"rating.{name}.{part}", pa.float64()) for part in ("0", "1", "gap")]
     for name in scorers:
@@ -97,27 +109,23 @@ def wide_schema(scorers: Sequence[str] | Mapping[str, str], ratings: Sequence[st
 
 @dataclass(frozen=True)
 class _Ends:
-    """The two items of every pair (int64 of shape (pairs,)), its winner (int8, −1 for ties) and its place when pairs
-    are sorted by pair_id."""
+    """The two items of every pair (int64 of shape (pairs,)), its winner (int8, −1 for ties) and its pair_id as a
+    number."""
 
     item_0: Int
     item_1: Int
     winner: npt.NDArray[np.int8]
-    by_id: npt.NDArray[np.intp]
+    ids: npt.NDArray[np.uint64]
 
     @classmethod
     def read(cls, paths: Sequence[Path]) -> "_Ends":
         columns = ["item_0", "item_1", "winner", "pair_id"]
         table = pa.concat_tables([pq.read_table(path, columns=columns, partitioning=None) for path in paths])
-        ids = pc.cast(table["pair_id"], pa.large_binary()).combine_chunks()
-        digits = np.frombuffer(ids.buffers()[2] or b"", np.uint8)[: 16 * table.num_rows].reshape(-1, 16)
-        # Sixteen hex digits sort as the number they spell, and as two big-endian words.
-        words = np.ascontiguousarray(digits).view(">u8").astype(np.uint64)
         return cls(
             table["item_0"].to_numpy(),
             table["item_1"].to_numpy(),
             pc.fill_null(table["winner"], -1).to_numpy(),
-            np.lexsort((words[:, 1], words[:, 0])),
+            np.concatenate([np.zeros(0, np.uint64), *map(_numbers, table["pair_id"].chunks)]),
         )
 
     def gap(self, values: npt.NDArray[np.floating[Any]], part: slice = slice(None)) -> Float:
@@ -129,12 +137,28 @@ class _Ends:
 
     def rank(self, scores: ItemScores) -> npt.NDArray[np.int32]:
         """1 for the largest gap, equal ones by pair_id; 0 where there is none."""
-        gap = self.gap(scores.values)[self.by_id]
+        gap = self.gap(scores.values)
         have = np.flatnonzero(~np.isnan(gap))
-        order = self.by_id[have[np.argsort(-gap[have], kind="stable")]]
+        falling = -gap[have]
+        order = np.argsort(falling)
+        # Sorting by two keys takes many times as long, and equal gaps are few.
+        equal = np.flatnonzero(np.diff(falling[order]) == 0)
+        if len(equal):
+            tied = np.union1d(equal, equal + 1)
+            among = order[tied]
+            order[tied] = among[np.lexsort((self.ids[have[among]], falling[among]))]
         ranks = np.zeros(len(gap), np.int32)
-        ranks[order] = np.arange(1, len(order) + 1)
+        ranks[have[order]] = np.arange(1, len(order) + 1)
         return ranks
+
+
+def _numbers(ids: pa.Array) -> npt.NDArray[np.uint64]:
+    """Ids of sixteen hex digits as the numbers they spell."""
+    texts = pa.concat_arrays([ids])  # from offset 0
+    digits = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[: 16 * len(texts)].reshape(-1, 16)
+    values = (digits & 15) + 9 * (digits >> 6)  # "0" to "9" and "a" to "f"
+    pairs = values[:, 0::2] << 4 | values[:, 1::2]
+    return np.ascontiguousarray(pairs).view(">u8").reshape(-1).astype(np.uint64)
 
 
 def _rows(
@@ -148,12 +172,12 @@ def _rows(
 ) -> Iterator[pa.RecordBatch]:
     schema = wide_schema(list(scores), list(ratings))
     done = 0
-    for pairs, graph in zip(_batches(paths), _batches([beside]), strict=True):
+    for pairs, graph in _side_by_side(_batches(paths, PAIRS), _batches([beside], LABEL_GRAPH)):
         part = slice(done, done + pairs.num_rows)
         done = part.stop
         first, second = ends.item_0[part], ends.item_1[part]
         columns: list[pa.Array] = [pairs[field.name] for field in PAIR_COLUMNS]
-        columns += [graph[field.name] for field in LABEL_GRAPH]
+        columns += [graph[field.name] for field in GRAPH_COLUMNS]
         columns += _fact_columns(facts, first, second)
         for values in ratings.values():
             columns += [_nullable(values[first]), _nullable(values[second]), _nullable(ends.gap(values, part))]
@@ -161,8 +185,8 @@ def _rows(
         for name, found in scores.items():
             gap = ends.gap(found.values, part)
             rank = ranks[name][part]
-            votes += np.nan_to_num(gap) != 0
-            agree += np.nan_to_num(gap) > 0
+            votes += np.abs(gap) > 0  # not so for NaN
+            agree += gap > 0
             columns += [
                 _nullable(found.values[first]),
                 _nullable(found.values[second]),
@@ -174,27 +198,30 @@ def _rows(
         yield pa.RecordBatch.from_arrays([*columns, pa.array(votes), pa.array(agree)], schema=schema)
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-    """The rows of files one after the other in batches of equal size, so that two such streams go side by side."""
-    waiting: list[pa.RecordBatch] = []
-    held = 0
+def _batches(paths: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    repeated = [name for name in schema.names if name in REPEATED]
     for path in paths:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_ROWS):
-                waiting.append(batch)
-                held += batch.num_rows
-                while held >= _ROWS:
-                    table = pa.Table.from_batches(waiting)
-                    yield table.slice(0, _ROWS).combine_chunks().to_batches()[0]
-                    rest = table.slice(_ROWS)
-                    waiting, held = rest.to_batches(), rest.num_rows
-    if held:
-        yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
+        with pq.ParquetFile(path, read_dictionary=repeated) as file:
+            yield from file.iter_batches(batch_size=_ROWS)
+
+
+def _side_by_side(
+    left: Iterator[pa.RecordBatch], right: Iterator[pa.RecordBatch]
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """Two streams of as many rows, cut into batches that have the same rows."""
+    mine, other = next(left, None), next(right, None)
+    while mine is not None and other is not None:
+        rows = min(mine.num_rows, other.num_rows)
+        if rows:
+            yield mine.slice(0, rows), other.slice(0, rows)
+        mine, other = mine.slice(rows), other.slice(rows)
+        mine = mine if mine.num_rows else next(left, None)
+        other = other if other.num_rows else next(right, None)
 
 
 def _fact_columns(facts: ItemFacts | None, first: Int, second: Int) -> list[pa.Array]:
     if facts is None:
-        return [pa.nulls(len(first), field.type) for field in FACT_COLUMNS]
+        return [_nothing(len(first), field.type) for field in FACT_COLUMNS]
     both = facts.known[first] & facts.known[second]
     content = facts.bytes_id[first], facts.bytes_id[second]
     columns = {
@@ -213,12 +240,20 @@ def _fact_columns(facts: ItemFacts | None, first: Int, second: Int) -> list[pa.A
     return [columns[field.name] for field in FACT_COLUMNS]
 
 
+@lru_cache(maxsize=16)
+def _nothing(rows: int, kind: pa.DataType) -> pa.Array:
+    # Most columns of this kind are null throughout; clearing the memory for each anew takes longer than the rest.
+    return pa.nulls(rows, kind)
+
+
 def _nullable(values: npt.NDArray[np.floating[Any]]) -> pa.Array:
     return pa.array(values, mask=np.isnan(values))
 
 
 def _statuses(codes: npt.NDArray[np.int8]) -> pa.Array:
     # Nearly all have a score: a column of nulls costs next to nothing to keep and to load.
+    if (codes == STATUSES.index(OK)).all():
+        return _nothing(len(codes), pa.string())
     word = np.where(codes < 0, len(STATUSES), codes)
     return _WORDS.take(pa.array(word, mask=codes == STATUSES.index(OK)))
 

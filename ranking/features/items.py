@@ -57,7 +57,6 @@ def item_scores(store: Store, dataset: Dataset, members: Sequence[Member]) -> It
         np.full(dataset.n_items, np.nan, np.float32),
         np.full(dataset.n_items, _UNSCORED, np.int8),
     )
-    known = pa.array(STATUSES)
 
     def place(member: Member, path: Path) -> None:
         table = _read(path, ["score", "status"])
@@ -65,8 +64,7 @@ def item_scores(store: Store, dataset: Dataset, members: Sequence[Member]) -> It
         if table.num_rows != rows:
             raise StoreError(f"{member.file} has {table.num_rows} rows for {rows} items", code="damaged")
         found.values[start : start + rows] = table["score"].to_numpy()
-        status = pc.fill_null(pc.index_in(table["status"], known), _UNSCORED)
-        found.status[start : start + rows] = status.to_numpy().astype(np.int8)
+        found.status[start : start + rows] = _codes(table["status"])
 
     _each(store, members, place)
     return found
@@ -160,9 +158,18 @@ def _image_numbers(store: Store, dataset: Dataset) -> pa.DictionaryArray:
     return pc.dictionary_encode(pa.concat_tables(tables)["image_uid"].combine_chunks())
 
 
+def _codes(statuses: pa.ChunkedArray) -> npt.NDArray[np.int8]:
+    """Statuses as positions in STATUSES, from their dictionaries, which are a few words long."""
+    parts = []
+    for chunk in statuses.chunks:
+        meaning = pc.fill_null(pc.index_in(chunk.dictionary, pa.array(STATUSES)), _UNSCORED).to_numpy()
+        parts.append(np.append(meaning, _UNSCORED)[pc.fill_null(chunk.indices, -1).to_numpy()].astype(np.int8))
+    return np.concatenate(parts)
+
+
 def _read(path: Path, columns: list[str]) -> pa.Table:
     # Not pq.read_table, which takes three times as long to open a small file.
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, read_dictionary=["status"]) as file:
         return file.read(columns, use_threads=False)
 
 

@@ -9,6 +9,7 @@ from scored import score_all, score_table
 
 from ranking.datasets import Dataset
 from ranking.errors import NotFoundError, StoreError, UnknownNameError
+from ranking.features.assemble import TEXT
 from ranking.features.fields import fields
 from ranking.features.wide import wide_table
 from ranking.ingest import ingest
@@ -130,6 +131,6 @@ def test_the_fields_are_exactly_the_columns(store: Store, snapshot: Snapshot) ->
     known = fields(store, snapshot, "pets")
     assert list(known) == schema.names
     kinds = {"int8": "number", "int32": "number", "int64": "number", "float": "number", "double": "number"}
-    kinds |= {"string": "text", "bool": "boolean", "timestamp[us]": "time"}
+    kinds |= {str(TEXT): "text", "string": "text", "bool": "boolean", "timestamp[us]": "time"}
     assert {name: field.kind for name, field in known.items()} == {f.name: kinds[str(f.type)] for f in schema}
     assert all(field.meaning for field in known.values())
