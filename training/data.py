@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from ranking.datasets import get_dataset
 from ranking.errors import PairsieveError
 from ranking.images import ImageError, ImageReader, decode_rgb
+from ranking.images.fetch import url_fetcher
+from ranking.settings import load_settings
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset, subset_pairs
 from training.models.sd import StableDiffusion
@@ -56,23 +59,26 @@ def load_pairs(
             strict=True,
         )
     )
-    uids = sorted({uid for winner, loser, _ in rows for uid in (winner, loser)})
-    reader = ImageReader(store, get_dataset(store, subset.dataset))
+    uids = {uid for winner, loser, _ in rows for uid in (winner, loser)}
+    reader = ImageReader(store, get_dataset(store, subset.dataset), fetch=url_fetcher(load_settings()))
     place: dict[str, int] = {}
     parts: list[Tensor] = []
-    for start in range(0, len(uids), _ENCODE_BATCH):
+    # In the order in which they lie in their sources: each is passed once, however many row groups it has.
+    found = reader.read_each(reader.places(uids))
+    done = 0
+    while batch := list(islice(found, _ENCODE_BATCH)):
         images = []
-        found = reader.read(uids[start : start + _ENCODE_BATCH])
-        for uid in uids[start : start + _ENCODE_BATCH]:
+        for uid, data in batch:
             try:
-                images.append(decode_rgb(found.get(uid)))
+                images.append(decode_rgb(data))
             except ImageError:
                 continue
             place[uid] = len(place)
         if images:
             parts.append(model.encode_images(images, resolution))
+        done += len(batch)
         if on_images:
-            on_images(min(start + _ENCODE_BATCH, len(uids)), len(uids))
+            on_images(done, len(uids))
     usable = [row for row in rows if row[0] in place and row[1] in place]
     if not usable:
         raise PairsieveError(
