@@ -104,9 +104,9 @@ class ObjectBlobs:
             client = self._quick if size < _SLOWEST else _client(self._bucket, timeout=30 + size / _SLOWEST)
             won = self._create(key, content, sha256, client)
         if won and not key.startswith(_UNKEPT):
-            self._copies.keep(key, data)  # what was just written need not be fetched
-        else:
-            data.unlink()
+            with suppress(OSError):  # the key is there: what happens to the copy changes nothing
+                self._copies.keep(key, data)  # what was just written need not be fetched
+        data.unlink(missing_ok=True)
         return won
 
     def replace(self, key: str, data: bytes) -> None:
@@ -154,12 +154,14 @@ class ObjectBlobs:
 
     def children(self, folder: str) -> list[str]:
         """The names directly in a folder."""
+        return self._children(folder)
 
+    def _children(self, folder: str, *, patience: float | None = None) -> list[str]:
         def listing() -> list[str]:
             found = obstore.list_with_delimiter(self._quick, folder or None)
             return [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
 
-        names = self._steadily(f"the list of {folder or self.uri}", listing) or []
+        names = self._steadily(f"the list of {folder or self.uri}", listing, patience=patience) or []
         return list(dict.fromkeys(name.rpartition("/")[2] for name in names))
 
     def local(self, key: str) -> Path | None:
@@ -208,7 +210,7 @@ class ObjectBlobs:
     def usable(self) -> str | None:
         """Why the bucket cannot be read now, or None."""
         try:
-            self.children("selftest")
+            self._children("selftest", patience=0)  # who asks this will ask again
         except StoreError as error:
             return error.message
         return None
@@ -284,8 +286,10 @@ class ObjectBlobs:
             raise _Torn
         return True
 
-    def _steadily(self, what: str, request: Callable[[], T]) -> T | None:
+    def _steadily(self, what: str, request: Callable[[], T], *, patience: float | None = None) -> T | None:
         """The result of a request, which is repeated while it may yet work; None if there is no such object."""
+        if patience is None:
+            patience = PATIENCE if self._answered else _FIRST_PATIENCE
         end, pause = float("inf"), 0.05
         while True:
             try:
@@ -308,8 +312,8 @@ class ObjectBlobs:
                     self._answered = True
                     return None
                 # From the first failure on, so that what breaks after an hour is tried again, too.
-                end = min(end, time.monotonic() + (PATIENCE if self._answered else _FIRST_PATIENCE))
-                if not why.passing or time.monotonic() > end:
+                end = min(end, time.monotonic() + patience)
+                if not why.passing or time.monotonic() >= end:
                     # Not "from error": its text is the server's, and a log would show it.
                     raise UnreachableError(what, why.reason, hint=why.hint) from None
             # Jitter, or those who met would meet again.

@@ -2,6 +2,7 @@
 on this machine."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 from pickapic_factory import rows, write
 from scored import score_all
 
+from ranking.collection import collect, plan_collection, restore
 from ranking.datasets import get_dataset
 from ranking.features.wide import wide_table
 from ranking.ingest import ingest
@@ -87,6 +89,26 @@ def test_the_commands_and_the_api_work_on_a_bucket(tmp_path: Path, bucket: str) 
         assert len(page.json()["items"]) == 5
         uid = page.json()["items"][0]["images"][0]["uid"]
         assert client.get(f"/v1/images/{uid}", params={"size": 256, "dataset": "pets"}).status_code == 200
+
+
+def test_what_nothing_names_is_collected_brought_back_and_deleted(tmp_path: Path, bucket: str) -> None:
+    store = Store.open(bucket)
+    snapshot, _ = filled(store, write(tmp_path / "pairs.parquet", rows(12)))
+    orphan, day = f"data/sharp@00000000/aaaaaaaaaaaaaaaa/{'b' * 64}.parquet", 86_400.0
+    store.put_if_absent(orphan, b"four")
+    before, now = store.list(""), time.time()
+    assert plan_collection(store, now=now).candidates == ()
+    plan = plan_collection(store, now=now + 8 * day)
+    assert orphan in [candidate.key for candidate in plan.candidates]
+    done = collect(store, plan)
+    assert done.id is not None and not store.exists(orphan)
+    assert verify_snapshot(store, snapshot) == []
+    restore(store, done.id)
+    assert store.list("") == sorted([*before, f"gc/{done.id}.json"])
+    collect(store, plan_collection(store, now=now + 8 * day))
+    collect(store, plan_collection(store, now=now + 16 * day))
+    assert store.list("trash") == [] and not store.exists(orphan)
+    assert verify_snapshot(store, snapshot) == []
 
 
 def test_without_redis_hints_wait_on_this_machine_and_none_is_put_into_the_bucket(tmp_path: Path, bucket: str) -> None:

@@ -86,7 +86,7 @@ def test_a_restart_neither_loses_nor_repeats_a_tick(app: Celery, store: Store) -
     "spoil",
     [
         lambda s: s.put_hint("hints/x", b""),
-        lambda s: s.path("schedules/nightly/0000000002.json").write_bytes(b"{"),
+        lambda s: s.put_if_absent("schedules/nightly/0000000002.json", b"{"),
     ],
 )
 def test_the_clock_survives_a_store_it_cannot_read(app: Celery, store: Store, spoil: Callable[[Store], None]) -> None:

@@ -115,6 +115,15 @@ def test_trouble_that_does_not_pass_ends_and_is_not_blamed_on_the_work(
     assert not store.exists("data/k")
 
 
+def test_a_store_out_of_reach_says_so_soon_and_is_usable_when_it_is_back(store: Store, proxy: Proxy) -> None:
+    proxy.always("GET", "/pairsieve-tests", "reset")
+    begun = time.monotonic()
+    assert "does not answer" in (store.usable() or "")
+    assert time.monotonic() - begun < 5
+    proxy.rules.clear()
+    assert store.usable() is None
+
+
 def test_a_server_that_ignores_the_condition_is_refused(proxy: Proxy, bucket: str) -> None:
     proxy.always("PUT", "/", "unconditional")
     with pytest.raises(StoreError, match="lets a second writer win; choose another"):
