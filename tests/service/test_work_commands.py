@@ -82,6 +82,17 @@ def test_a_recipe_for_another_dataset_is_refused(store: Store, dataset: Dataset,
     assert list_schedules(store) == []
 
 
+def test_a_remote_source_is_kept_as_it_is_written(store: Store) -> None:
+    for source in ("hf://datasets/org/pairs@main/data", "s3://bucket/prefix"):
+        words = ("--dataset", "new", "--scorers", "technical", "--source", source)
+        assert pairsieve("schedule", "add", "nightly", *words).status == 0
+        assert get_schedule(store, "nightly").source == source
+    refused = pairsieve(
+        "schedule", "add", "nightly", "--dataset", "new", "--scorers", "technical", "--source", "ftp://x"
+    )
+    assert (refused.status, "of a kind we cannot read" in refused.err) == (2, True)
+
+
 def test_a_source_may_name_a_dataset_that_does_not_exist_yet(store: Store, tmp_path: Path) -> None:
     write(tmp_path / "source/a.parquet", rows(3))
     words = ["--dataset", "new", "--scorers", "technical", "--source", tmp_path / "source"]
