@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ranking.errors import PairsieveError
-from service.commands import curate, demo, ingest, score, serve, snapshot, status, store, toyworld, train, work
+from service.commands import curate, demo, ingest, labels, score, serve, snapshot, status, store, toyworld, train, work
 
 app = typer.Typer(
     name="pairsieve",
@@ -40,7 +40,7 @@ def _root(
         os.environ["PAIRSIEVE_STORE"] = store
 
 
-for module in (demo, ingest, score, snapshot, curate, train, serve, work, status, store, toyworld):
+for module in (demo, ingest, labels, score, snapshot, curate, train, serve, work, status, store, toyworld):
     module.register(app)
 
 

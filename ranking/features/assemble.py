@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from ranking.datasets import Dataset
 from ranking.features.items import ItemFacts, ItemScores, item_facts, item_ratings, item_scores
 from ranking.graph.label_graph import label_graph
-from ranking.schema import FACTS_NAME, LABEL_GRAPH, OK, PAIRS, STATUSES
+from ranking.images.facts import FACTS_ID
+from ranking.schema import LABEL_GRAPH, OK, PAIRS, STATUSES
 from ranking.store.blobs import Store
 from ranking.store.parquet import SCANNED, DataFile, put_parquet
 from ranking.store.snapshots import Member, Snapshot
@@ -73,7 +74,7 @@ def assemble(store: Store, snapshot: Snapshot, dataset: Dataset, *, folder: str)
     paths = dataset.pairs_paths(store)
     ends = _Ends.read(paths)
     scores = {name: item_scores(store, dataset, members.get(id_, [])) for name, id_ in snapshot.scorers.items()}
-    facts = item_facts(store, dataset, [m for key in members if key.startswith(f"{FACTS_NAME}@") for m in members[key]])
+    facts = item_facts(store, dataset, members.get(FACTS_ID, []))
     ratings = item_ratings(store, dataset)
     graph = label_graph(store, dataset)
     beside = store.checked_path(graph.pairs.file, graph.pairs.sha256)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from service.commands.labels import facts as labels_of
+from service.commands.labels import look
 from service.commands.options import Json, open_store
 
 
@@ -42,6 +44,7 @@ def ingest(
 ) -> None:
     """Add the pairs and ratings of SOURCE to a dataset. Images stay where they are; files that are known add
     nothing."""
+    from ranking.datasets import get_dataset
     from ranking.ingest.adapters import Options
     from ranking.ingest.register import ingest as run
     from service.console import print_facts, print_json, progress_bar
@@ -62,6 +65,9 @@ def ingest(
     print_facts({name.replace("_", " "): value for name, value in facts.items()})
     if not created:
         print_facts({"nothing new": "every file was in the dataset before"})
+        return
+    _, counts = look(store, get_dataset(store, dataset), quiet=False)
+    print_facts(labels_of(counts))
 
 
 def mapping(text: str) -> dict[str, str]:
