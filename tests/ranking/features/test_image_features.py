@@ -61,7 +61,7 @@ def test_pairs_say_how_alike_their_images_are(store: Store, tmp_path: Path) -> N
         "a": ("a", 0b111),
         "copy-of-a": ("a", 0b111),
         "near-a": ("b", 0b101),
-        "other": ("c", 1 << 63),
+        "other": ("c", 0b111 << 61),
         "broken": None,
     }
     commit_all_facts(store, dict.fromkeys(known, ("e", 0)), facts_id=NEVER)
