@@ -1,4 +1,5 @@
-"""Writes the documentation that is made from code: docs/cli.md and docs/openapi.json. `--check` compares instead."""
+"""Writes the documentation that is made from code: docs/cli.md, docs/features.md and docs/openapi.json. `--check`
+compares instead."""
 
 from __future__ import annotations
 
@@ -27,6 +28,40 @@ def command_line_page() -> str:
     assert isinstance(root, TyperGroup)
     _describe(root, "pairsieve", parts)
     return "\n".join(parts)
+
+
+FEATURES = """\
+# Features
+
+Made from the code by `make docs`. The columns of the wide table: what `where:` in a recipe, `field__op=value` in
+a URL and `sort=` may name. *scorer* stands for each scorer of the snapshot, *kind* for each kind of rating.
+How the labels' features are counted, and where they are approximate, is in [label-graph.md](label-graph.md).
+"""
+
+GROUPS = {
+    "pair": "The pair itself",
+    "labels": "What the labels say of each other",
+    "images": "What the images' bytes say, once they were decoded",
+    "ratings": "Ratings by people",
+    "scores": "Scorers",
+}
+
+
+def features_page() -> str:
+    """Markdown: every column of the wide table by where it comes from."""
+    from ranking.features.fields import known_fields
+
+    fields = known_fields(["*scorer*"], ["*kind*"]).values()
+    parts = [FEATURES]
+    for group, title in GROUPS.items():
+        parts += [f"## {title}\n", "| field | kind | meaning |", "|---|---|---|"]
+        parts += [f"| {_name(each.name)} | {each.kind} | {each.meaning} |" for each in fields if each.group == group]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _name(field: str) -> str:
+    return field.replace("_", "\\_") if "*" in field else f"`{field}`"
 
 
 def _describe(command: object, path: str, parts: list[str]) -> None:
@@ -66,7 +101,12 @@ def main() -> int:
     from service.app import create_app
     from service.openapi import rendered
 
-    pages = {ROOT / "docs" / "cli.md": command_line_page(), ROOT / "docs" / "openapi.json": rendered(create_app())}
+    made = {
+        "cli.md": command_line_page(),
+        "features.md": features_page(),
+        "openapi.json": rendered(create_app()),
+    }
+    pages = {ROOT / "docs" / name: text for name, text in made.items()}
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if check:
         for path in stale:

@@ -113,7 +113,7 @@ _GRAPH_FIELDS = (
         "prompts equal to this one up to case, spaces and punctuation, itself included",
         "labels",
     ),
-    Field("prompt_cluster", "text", "prompt_id of the first prompt of its cluster of near-duplicates", "labels"),
+    Field("prompt_cluster", "text", "prompt_id that names its cluster of near-duplicates, the smallest", "labels"),
     Field("prompt_cluster_size", "number", "prompts in that cluster", "labels"),
 )
 _FACT_FIELDS = (
@@ -154,8 +154,13 @@ def fields(store: Store, snapshot: Snapshot, dataset: str) -> dict[str, Field]:
 
 def fields_of(snapshot: Snapshot, ratings: Iterable[str] = ()) -> dict[str, Field]:
     """The fields of a dataset of the snapshot that has these kinds of ratings."""
+    return known_fields(snapshot.scorers, ratings)
+
+
+def known_fields(scorers: Iterable[str], ratings: Iterable[str]) -> dict[str, Field]:
+    """The fields of a wide table with these scorers and kinds of ratings."""
     rated = [field for name in ratings for field in _rating_fields(name)]
-    scored = [field for name in snapshot.scorers for field in _scorer_fields(name)]
+    scored = [field for name in scorers for field in _scorer_fields(name)]
     known = (*_PAIR_FIELDS, *_GRAPH_FIELDS, *_FACT_FIELDS, *rated, *scored, *_VOTE_FIELDS)
     return {field.name: field for field in known}
 
