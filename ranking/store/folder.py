@@ -4,6 +4,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ranking.errors import StoreError
@@ -116,7 +117,8 @@ class FolderBlobs:
     def delete(self, key: str) -> None:
         """Remove `key` if it exists."""
         path = self._path(key)
-        path.unlink(missing_ok=True)
+        with suppress(IsADirectoryError, NotADirectoryError):  # then no such key exists
+            path.unlink(missing_ok=True)
         # Elsewhere an empty folder does no harm, and another process may be about to use it.
         for folder in list(path.relative_to(self.workspace).parents)[:-2] if key.startswith("trash/") else []:
             try:

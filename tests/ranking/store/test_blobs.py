@@ -169,6 +169,13 @@ def test_a_deleted_key_may_be_created_again(store: Store) -> None:
     assert store.get("a") == b"2"
 
 
+def test_deleting_what_is_no_key_does_nothing(store: Store) -> None:
+    store.put_if_absent("a/b", b"1")
+    for key in ("a", "a/b/c", "c"):
+        store.delete(key)
+    assert store.list("") == ["a/b"]
+
+
 def test_a_digest_is_that_of_the_bytes(store: Store) -> None:
     store.put_if_absent("a", b"1" * 100_000)
     assert store.digest("a") == sha256_hex(b"1" * 100_000)
