@@ -13,6 +13,7 @@ from ranking.store import parquet
 from ranking.store.blobs import Store
 
 SCHEMA = pa.schema([("n", pa.int64()), ("t", pa.string())])
+SMALL = parquet.Layout(row_group=16)
 
 
 def numbers(first: int, rows: int) -> pa.RecordBatch:
@@ -26,22 +27,17 @@ def test_the_size_of_the_batches_does_not_change_the_bytes(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
 ) -> None:
     folder = tmp_path_factory.mktemp("parquet")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parquet, "ROW_GROUP", 16)
-        bounds = [0, *sorted(cuts), 40]
-        pieces = [numbers(a, b - a) for a, b in pairwise(bounds)]
-        assert parquet.write_parquet(folder / "whole", SCHEMA, [numbers(0, 40)]) == 40
-        assert parquet.write_parquet(folder / "pieces", SCHEMA, pieces) == 40
+    bounds = [0, *sorted(cuts), 40]
+    pieces = [numbers(a, b - a) for a, b in pairwise(bounds)]
+    assert parquet.write_parquet(folder / "whole", SCHEMA, [numbers(0, 40)], layout=SMALL) == 40
+    assert parquet.write_parquet(folder / "pieces", SCHEMA, pieces, layout=SMALL) == 40
     assert (folder / "whole").read_bytes() == (folder / "pieces").read_bytes()
     assert pq.read_metadata(folder / "whole").num_row_groups == 3
 
 
 @pytest.mark.parametrize(("start", "rows"), [(0, 40), (0, 1), (15, 2), (16, 16), (39, 1), (5, 30), (40, 0)])
-def test_a_range_of_rows_is_read_exactly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int, rows: int
-) -> None:
-    monkeypatch.setattr(parquet, "ROW_GROUP", 16)
-    parquet.write_parquet(tmp_path / "f", SCHEMA, [numbers(0, 40)])
+def test_a_range_of_rows_is_read_exactly(tmp_path: Path, start: int, rows: int) -> None:
+    parquet.write_parquet(tmp_path / "f", SCHEMA, [numbers(0, 40)], layout=SMALL)
     table = parquet.read_rows(tmp_path / "f", start=start, rows=rows)
     assert table["n"].to_pylist() == list(range(start, start + rows))
 
