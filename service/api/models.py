@@ -22,7 +22,7 @@ def finite(value: Any) -> Any:
 
 
 Number = Annotated[float | None, BeforeValidator(finite)]
-Feature = Annotated[float | bool | str | None, BeforeValidator(finite)]
+Feature = Annotated[bool | int | float | str | None, BeforeValidator(finite)]
 Json = Annotated[dict[str, Any], BeforeValidator(finite)]
 
 

@@ -3,11 +3,13 @@ large."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from ranking.features.fields import Field
 from service.api.models import PairOut
 from service.api.present import pair_out
 from service.browse import (
@@ -21,6 +23,7 @@ from service.browse import (
 )
 from service.dashboard.charts import Bars, Wings, bars, plain_label, wings
 from service.dashboard.environment import page
+from service.dashboard.evidence import evidence
 from service.dashboard.urls import OPERATORS, State, read_form, read_state
 from service.dependencies import Parts, PartsDep, ViewDep
 from service.histograms import histogram
@@ -29,6 +32,13 @@ from service.snapshots import Table, View
 
 PAGE = 20
 _CHART = (640, 130)
+_HEADINGS = {
+    "scores": "Scorers",
+    "labels": "Other labels",
+    "images": "Images",
+    "ratings": "Ratings",
+    "pair": "The pair",
+}
 
 router = APIRouter(include_in_schema=False)
 
@@ -95,7 +105,7 @@ def pairs(request: Request, parts: PartsDep, view: ViewDep) -> Response:
         state=state,
         dataset=dataset,
         datasets=list(view.tables),
-        fields=list(table.columns.values()),
+        fields=_grouped(table.columns.values()),
         operators=OPERATORS,
         sort=listing.sort,
         descending=listing.descending,
@@ -110,7 +120,7 @@ def pairs(request: Request, parts: PartsDep, view: ViewDep) -> Response:
         views=state.shortcuts(view.scorers),
         clear=state.with_filters(()).url(),
         blind_url=replace(state, blind=not state.blind).url(),
-        chartable=numeric_fields(table.columns.values()),
+        chartable=_grouped(numeric_fields(table.columns.values())),
         pixelated=is_pixelated(parts, view, dataset.name),
     )
 
@@ -120,7 +130,16 @@ def pair(request: Request, pair_id: str, parts: PartsDep, view: ViewDep, dataset
     """One pair, its images as large as they are."""
     table, row = find_pair(view, pair_id, dataset=dataset)
     card = _card(view, table, row, state=State(table.dataset))
-    return page(request, "pair.html", card=card, pixelated=is_pixelated(parts, view, table.dataset))
+    said = evidence(card.pair, card.sides)
+    return page(request, "pair.html", card=card, evidence=said, pixelated=is_pixelated(parts, view, table.dataset))
+
+
+def _grouped(columns: Iterable[Field]) -> list[tuple[str, list[Field]]]:
+    """The fields under the heading of where they come from; scores first, as they are asked for most."""
+    groups: dict[str, list[Field]] = {group: [] for group in _HEADINGS}
+    for column in columns:
+        groups[column.group].append(column)
+    return [(_HEADINGS[group], fields) for group, fields in groups.items() if fields]
 
 
 def is_pixelated(parts: Parts, view: View, dataset: str) -> bool:
