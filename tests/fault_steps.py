@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PATHS = [HERE.parent, HERE, HERE / "ranking"]
 ERRNOS = (errno.EIO, errno.ENOSPC, errno.EMFILE, errno.EINTR)
 MOST = 400
+LEAST = 32  # bytes; the first limit on the size of files is twice that
 AT_ONCE = 2
 CROWD = 4
 ROUNDS = 5
@@ -41,7 +43,8 @@ class Disturbed:
 
 
 def disturb(folder: pathlib.Path, scenario: str, *, how: str, shift: int = 0) -> Disturbed:
-    """Disturb a scenario at each of its steps, by "kill" or "fail"; with "fail" the n-th step raises the error number
+    """Disturb a scenario at each of its steps, by "kill" or "fail", or by ever larger limits on the size of files
+    ("limit") until it gets through; with "fail" the n-th step raises the error number
     n + `shift` of ERRNOS, in turn. AssertionError with the child's words if anything does not hold."""
     return Disturbed(**json.loads(_run(folder, scenario, how, str(shift)).splitlines()[-1]))
 
@@ -64,7 +67,7 @@ class Steps:
     """Counts calls in this process, and at the chosen one kills it or raises."""
 
     def __init__(self, chosen: int, disturbance: Callable[[], None]) -> None:
-        self.left = chosen
+        self.left = self.chosen = chosen
         self._disturbance = disturbance
 
     def step(self, *args: Any) -> None:
@@ -138,7 +141,12 @@ def _work(copy: pathlib.Path, scenario: Any, steps: Steps) -> int:
     except BaseException:
         traceback.print_exc()
         return UNCLEAN
-    return SURVIVED if steps.left <= 0 else CALM
+    return SURVIVED if steps.left <= 0 < steps.chosen else CALM
+
+
+def limit_files(most: int) -> None:
+    """No file of this process may grow beyond so many bytes; Python ignores the signal and gets EFBIG."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 def _check(copy: pathlib.Path, scenario: Any, expected: str) -> None:
@@ -172,7 +180,9 @@ def _case(base: pathlib.Path, name: str, how: str, n: int, error: int, expected:
 
         code = UNCLEAN
         try:
-            code = _work(copy, SCENARIOS[name], Steps(n, kill if how == "kill" else fail))
+            if how == "limit":
+                limit_files(LEAST << n)
+            code = _work(copy, SCENARIOS[name], Steps(0 if how == "limit" else n, kill if how == "kill" else fail))
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

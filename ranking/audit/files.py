@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 from ranking.audit.holdings import Holdings
 from ranking.audit.report import RESTORE, Ledger
 from ranking.collection.derived import derived_files
-from ranking.collection.named import each
 from ranking.errors import PairsieveError
 from ranking.store.blobs import Store
 from ranking.store.snapshots import Snapshot
@@ -73,7 +72,7 @@ def check_files(store: Store, held: Holdings, ledger: Ledger, newest: Snapshot |
         done += 1
         ledger.progress("hashing files", done, len(present))
 
-    each(present, check)
+    store.each(check, present, files=True)
 
 
 def is_there(store: Store, held: Holdings, ledger: Ledger, file: NamedFile) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ranking.audit.report import Ledger
-from ranking.collection.named import each
 from ranking.datasets import Revision, Slice, list_revisions
 from ranking.errors import NotFoundError, PairsieveError, StoreError
 from ranking.names import canonical_json, parse_json
@@ -86,7 +85,7 @@ def canonical(store: Store, ledger: Ledger, invariant: int, keys: list[str]) -> 
         except (PairsieveError, ValueError):
             return  # what does not read was said before
 
-    each(keys, check)
+    store.each(check, keys)
 
 
 def _read(
@@ -103,7 +102,7 @@ def _read(
             return StoreError(f"{key} does not read as what it should be ({error})")
 
     records = {}
-    for key, found in zip(keys, each(keys, attempt), strict=True):
+    for key, found in zip(keys, store.each(attempt, keys), strict=True):
         if isinstance(found, PairsieveError):
             ledger.error(invariant, key, found.message)
         elif found is not None:

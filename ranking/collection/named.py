@@ -3,24 +3,17 @@ exist."""
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ranking.collection.derived import derived_files
 from ranking.datasets import dataset_names, list_revisions
 from ranking.errors import NotFoundError
 from ranking.runs import run_key, run_result
 from ranking.store.blobs import Store
-from ranking.store.commits import get_commit
+from ranking.store.commits import list_commits
 from ranking.store.refs import list_refs
 from ranking.store.snapshots import get_snapshot, snapshot_numbers
 from ranking.subsets.catalog import list_subsets
-
-_READERS = 8
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -39,9 +32,7 @@ class Named:
 
 def read_named(store: Store) -> Named:
     """Everything that is named now. StoreError if a marker cannot be read: what it names is then unknown."""
-    files: set[str] = set()
-    for file in each(commit_keys(store), lambda key: _commit_file(store, key)):
-        files.add(file)
+    files = {commit.file for commit in list_commits(store)}
     shas: set[str] = set()
     units: set[str] = set()
     for name in dataset_names(store):
@@ -83,20 +74,6 @@ def ended_runs(store: Store) -> dict[str, str | None]:
     return ended
 
 
-def commit_keys(store: Store) -> list[str]:
-    """The keys of all commit markers."""
-    return store.list("commits")
-
-
-def each(keys: Iterable[_Key], read: Callable[[_Key], _Value]) -> list[_Value]:
-    """`read` of every key, in order, several at a time: in a bucket each is a round trip."""
-    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-markers")
-    try:
-        return list(pool.map(read, keys))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def store_time(store: Store) -> float:
     """The Unix time by the earlier of this machine's clock and the store's own, so that a clock that is ahead
     makes nothing look old."""
@@ -105,8 +82,3 @@ def store_time(store: Store) -> float:
     found = store.entry(key)
     store.delete(key)
     return min(time.time(), found.modified if found else time.time())
-
-
-def _commit_file(store: Store, key: str) -> str:
-    _, scorer_id, name = key.split("/")
-    return get_commit(store, scorer_id=scorer_id, unit=name.removesuffix(".json")).file

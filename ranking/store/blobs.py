@@ -179,6 +179,11 @@ class Store:
         """Why the store cannot be read now, or None."""
         return self._blobs.usable()
 
+    def each(self, read: Callable[[T], R], wanted: Iterable[T], *, files: bool = False) -> list[R]:
+        """`read` of each, in order: side by side where requests travel or, with `files`, where disks and hashing can
+        bear it."""
+        return self._side_by_side(read, list(wanted), threads=self._blobs.readers if files else self._blobs.askers)
+
     def _side_by_side(self, read: Callable[[T], R], wanted: Sequence[T], *, threads: int) -> list[R]:
         if min(threads, len(wanted)) < 2:
             return [read(one) for one in wanted]
