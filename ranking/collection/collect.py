@@ -81,12 +81,12 @@ def purge(
     for done, entry in enumerate(aside):
         tell("emptying the trash", done, len(aside))
         key = original_key(entry.key)
-        if kind_of(key, named) is None:
-            if store.exists(key):
-                store.delete(entry.key)  # it is where it belongs, with the same bytes
-            elif bring_back(store, key):
+        if kind_of(key, named) is None and not store.exists(key):
+            if bring_back(store, key):
                 brought.append(key)
         elif entry.modified <= now - ages.grace and entry.key.split("/")[1] != spare:
+            # Not sooner, even where the key is in its place: in a bucket whoever moves it may have copied it and be
+            # about to delete it there.
             store.delete(entry.key)
             purged += 1
             purged_bytes += entry.bytes
@@ -103,9 +103,7 @@ def restore(store: Store, collection: str) -> list[str]:
             f"nothing of a collection {collection} is in the trash", hint="`pairsieve store gc` lists what is"
         )
     for key in trashed:
-        if store.exists(original_key(key)):
-            store.delete(key)
-        else:
+        if not store.exists(original_key(key)):
             store.move(key, original_key(key))
     return [original_key(key) for key in trashed]
 

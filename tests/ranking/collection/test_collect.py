@@ -181,6 +181,7 @@ def test_a_writer_slower_than_every_age_writes_its_file_again(
     slow_commit(store, dataset, meanwhile)
     [commit] = list_commits(store)
     assert store.digest(commit.file) == commit.sha256
+    age_all(store, "trash", days=2)
     run(store)
     assert store.digest(commit.file) == commit.sha256 and store.list("trash") == []
 
