@@ -1,6 +1,7 @@
 """The engine: from bytes by pointer to commits."""
 
 import io
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from PIL import Image
 
 from ranking.datasets import Dataset
 from ranking.errors import SourceError, StoreError
+from ranking.images import ImageError
 from ranking.images.facts import FACTS_ID
+from ranking.images.fetch import UrlFetcher
 from ranking.images.thumbnails import Pack, pack_key
 from ranking.ingest import ingest
 from ranking.names import sha256_hex
@@ -326,3 +329,37 @@ def test_pieces_end_by_count_or_bytes_so_that_large_images_do_not_pile_up() -> N
     assert [len(piece.images) for piece in pieces] == [64, 6 + 3, 3, 1]
     assert [uid for piece in pieces for uid in piece.images] == uids
     assert [row for piece in pieces for rows in piece.rows.values() for row in rows] == list(range(77))
+
+
+def test_images_in_files_and_behind_addresses_are_scored_and_what_is_not_had_is_a_status(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "red.jpg").write_bytes(jpeg("red"))
+    places = ["red.jpg", "absent.jpg", "https://a.example/good", "https://a.example/gone", "https://b.example/big"]
+    csv = "prompt,image_0,image_1,label\n" + "".join(f"p,{place},red.jpg,0\n" for place in places[1:])
+    (tmp_path / "pairs.csv").write_text(csv)
+    ingest(store, tmp_path / "pairs.csv", "pets")
+
+    class Web(UrlFetcher):
+        def __call__(self, url: str) -> bytes:
+            if url.endswith("good"):
+                return jpeg("good")
+            raise ImageError("not to be had", status="too_large" if url.endswith("big") else "missing")
+
+    monkeypatch.setattr("ranking.images.fetch.UrlFetcher", Web)
+    settings = Settings(image_urls=True, image_hosts="a.example, b.example")
+    plan = create_plan(store, "pets", BOTH)
+    report = score_slice(store, plan, plan.slices[0], BOTH, FakeCommittee(), settings=settings)
+    assert report.failed_by == {REDDER: {"missing": 2, "too_large": 1}, GREENER: {"missing": 2, "too_large": 1}}
+    assert sorted(row["status"] for row in facts_of_unit(store, report.unit)) == ["missing"] * 2 + ["ok"] * 2 + [
+        "too_large"
+    ]
+    assert [line.split(" (")[0] for line in caplog.messages] == ["no image from a.example", "no image from b.example"]
+
+
+def test_without_leave_no_address_is_fetched(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pairs.csv").write_text("prompt,image_0,image_1,label\np,https://a.example/1,https://a.example/2,0\n")
+    ingest(store, tmp_path / "pairs.csv", "pets")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("a name was looked up"))
+    (report,) = score_all(store, "pets", FakeCommittee())
+    assert report.failed_by == {REDDER: {"missing": 2}, GREENER: {"missing": 2}}
