@@ -201,7 +201,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "wide table": Scenario(
         snapshotted,
-        lambda store, folder: build(store),
+        lambda store, folder: wide_table(store, get_snapshot(store, 1), "pets"),
         lambda store, folder: build(store),
     ),
     "subset": Scenario(with_wide_table, lambda store, folder: subset(store), lambda store, folder: subset(store)),
