@@ -8,7 +8,6 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-
 MEMORY: Final = "2GB"
 """What work over whole datasets may hold in memory; beyond it DuckDB spills to disk."""
 
