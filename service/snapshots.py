@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import duckdb
+import pyarrow.parquet as pq
 
 from ranking import duck
 from ranking.datasets import Dataset, list_datasets
@@ -152,7 +155,7 @@ def load_view(store: Store) -> View:
     names = [name for name in snapshot.datasets if name in datasets]
     relations = {name: f"wide_{index}" for index, name in enumerate(names)}
     built = {name: checked_wide(store, snapshot, name) for name in names}
-    con = _sealed(relations, {name: duck.parquet_scan([path]) for name, (_, path) in built.items()})
+    con = _sealed(relations, {name: path for name, (_, path) in built.items()})
     tables = {
         name: Table(
             name,
@@ -167,7 +170,7 @@ def load_view(store: Store) -> View:
     return View(con, snapshot, datasets, tables)
 
 
-def _sealed(relations: Mapping[str, str], scans: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
+def _sealed(relations: Mapping[str, str], paths: Mapping[str, Path]) -> duckdb.DuckDBPyConnection:
     """A connection that holds the tables and, from then on, can open no file at all and run no query for
     long."""
     con = duckdb.connect(":memory:")
@@ -176,7 +179,7 @@ def _sealed(relations: Mapping[str, str], scans: Mapping[str, str]) -> duckdb.Du
     con.execute("SET python_enable_replacements=false")
     con.execute("SET preserve_insertion_order=false")  # quicker to load; every query says its order
     for name, relation in relations.items():
-        con.execute(f"CREATE TABLE {duck.identifier(relation)} AS SELECT * FROM {scans[name]}")
+        _load(con, relation, paths[name])
     con.execute("SET autoinstall_known_extensions=false")
     con.execute("SET autoload_known_extensions=false")
     con.execute("SET allow_community_extensions=false")
@@ -185,6 +188,33 @@ def _sealed(relations: Mapping[str, str], scans: Mapping[str, str]) -> duckdb.Du
     con.execute(f"SET max_execution_time={_QUERY_MS}")
     con.execute("SET lock_configuration=true")
     return con
+
+
+def _load(con: duckdb.DuckDBPyConnection, relation: str, path: Path) -> None:
+    """Make `relation` of a Parquet file. Columns that are null throughout (a third of them, where no image was
+    decoded and every score is there) are not kept a million times but said in a view."""
+    scan, empty = duck.parquet_scan([path]), _null_columns(path)
+    columns = con.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
+    kept = [duck.identifier(name) for name, *_ in columns if name not in empty]
+    table = duck.identifier(f"{relation}_rows")
+    con.execute(f"CREATE TABLE {table} AS SELECT {', '.join(kept)} FROM {scan}")
+    shown = [
+        f"NULL::{kind} AS {duck.identifier(name)}" if name in empty else duck.identifier(name)
+        for name, kind, *_ in columns
+    ]
+    con.execute(f"CREATE VIEW {duck.identifier(relation)} AS SELECT {', '.join(shown)} FROM {table}")
+
+
+def _null_columns(path: Path) -> set[str]:
+    """The columns of one of our Parquet files that hold nothing, by its footer; never all of them."""
+    footer = pq.read_metadata(path)
+    nulls: Counter[str] = Counter()
+    for group in range(footer.num_row_groups):
+        for index in range(footer.num_columns):
+            column = footer.row_group(group).column(index)
+            known = column.statistics is not None and column.statistics.has_null_count
+            nulls[column.path_in_schema] += column.statistics.null_count if known else 0
+    return {name for name, count in nulls.items() if 0 < count == footer.num_rows and name != "pair_id"}
 
 
 def _any_image(con: duckdb.DuckDBPyConnection, relation: str) -> str | None:

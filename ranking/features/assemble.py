@@ -73,22 +73,46 @@ def assemble(store: Store, snapshot: Snapshot, dataset: Dataset, *, folder: str)
     members = _by_scorer(snapshot, dataset)
     paths = dataset.pairs_paths(store)
     ends = _Ends.read(paths)
-    scores = {name: item_scores(store, dataset, members.get(id_, [])) for name, id_ in snapshot.scorers.items()}
+    scored = _scored(store, dataset, members, snapshot.scorers, ends)
     facts = item_facts(store, dataset, members.get(FACTS_ID, []))
     ratings = item_ratings(store, dataset)
     graph = label_graph(store, dataset)
     beside = store.checked_path(graph.pairs.file, graph.pairs.sha256)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        ranks = dict(zip(scores, pool.map(lambda name: ends.rank(scores[name]), scores), strict=True))
-        scales = dict(zip(scores, pool.map(lambda name: _scale(scores[name]), scores), strict=True))
     table = put_parquet(
         store,
         folder,
         wide_schema(snapshot.scorers, list(ratings)),
-        _one_ahead(_rows(paths, beside, ends, scores, ranks, facts, ratings)),
+        _one_ahead(_rows(paths, beside, ends, scored, facts, ratings)),
         layout=SCANNED,
     )
-    return Assembled(table, {name: scale for name, scale in scales.items() if scale}, tuple(ratings))
+    scales = {name: found.scale for name, found in scored.items() if found.scale}
+    return Assembled(table, scales, tuple(ratings))
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A scorer's scores of the items, its ranks of the pairs and its usual range, if it has any score."""
+
+    scores: ItemScores
+    ranks: npt.NDArray[np.int32]
+    scale: tuple[float, float] | None
+
+
+def _scored(
+    store: Store,
+    dataset: Dataset,
+    members: Mapping[str, Sequence[Member]],
+    scorers: Mapping[str, str],
+    ends: "_Ends",
+) -> dict[str, _Scored]:
+    """What each scorer says, by its name; one scorer's files are read while another's gaps are ranked."""
+
+    def one(name: str) -> _Scored:
+        found = item_scores(store, dataset, members.get(scorers[name], []))
+        return _Scored(found, ends.rank(found), _scale(found))
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(scorers, pool.map(one, scorers), strict=True))
 
 
 def wide_schema(scorers: Sequence[str] | Mapping[str, str], ratings: Sequence[str]) -> pa.Schema:
@@ -166,12 +190,11 @@ def _rows(
     paths: Sequence[Path],
     beside: Path,
     ends: _Ends,
-    scores: Mapping[str, ItemScores],
-    ranks: Mapping[str, npt.NDArray[np.int32]],
+    scored: Mapping[str, _Scored],
     facts: ItemFacts | None,
     ratings: Mapping[str, Float],
 ) -> Iterator[pa.RecordBatch]:
-    schema = wide_schema(list(scores), list(ratings))
+    schema = wide_schema(list(scored), list(ratings))
     done = 0
     for pairs, graph in _side_by_side(_batches(paths, PAIRS), _batches([beside], LABEL_GRAPH)):
         part = slice(done, done + pairs.num_rows)
@@ -183,9 +206,9 @@ def _rows(
         for values in ratings.values():
             columns += [_nullable(values[first]), _nullable(values[second]), _nullable(ends.gap(values, part))]
         votes, agree = np.zeros(len(first), np.int32), np.zeros(len(first), np.int32)
-        for name, found in scores.items():
+        for each in scored.values():
+            found, rank = each.scores, each.ranks[part]
             gap = ends.gap(found.values, part)
-            rank = ranks[name][part]
             votes += np.abs(gap) > 0  # not so for NaN
             agree += gap > 0
             columns += [
