@@ -4,6 +4,9 @@ control flow."""
 import difflib
 from collections.abc import Iterable
 
+UNUSABLE = "store-unusable"
+"""The code of a store that is out of reach, full or read-only just now: nothing in it is wrong."""
+
 
 class PairsieveError(Exception):
     """Base of our errors; `str(error)` is one line, "what, where; what to do".

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ranking.datasets import Dataset, get_dataset
-from ranking.errors import NotFoundError, StoreError
+from ranking.errors import UNUSABLE, NotFoundError, StoreError
 from ranking.features.assemble import assemble
 from ranking.names import canonical_json, parse_json
 from ranking.store.blobs import Store
@@ -87,8 +87,9 @@ def _find(store: Store, snapshot: Snapshot, dataset: str) -> tuple[Wide, Path] |
         wide = _parse(store.get(key), key)
         if wide.snapshot == snapshot.sha:
             return wide, wide.path(store)
-    except (NotFoundError, StoreError):
-        pass  # whatever it is, building again mends it
+    except (NotFoundError, StoreError) as error:
+        if error.code == UNUSABLE:
+            raise  # a store out of reach has damaged nothing
     store.delete(key)
     if wide is not None:
         store.delete(wide.table.file)

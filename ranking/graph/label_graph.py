@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ranking import duck
 from ranking.datasets import Dataset
-from ranking.errors import StoreError
+from ranking.errors import UNUSABLE, NotFoundError, StoreError
 from ranking.graph import outcomes
 from ranking.graph.cycles import on_cycles
 from ranking.graph.prompts import clusters
@@ -101,20 +101,42 @@ class LabelGraph:
 
 
 def label_graph(store: Store, dataset: Dataset, *, progress: Progress | None = None) -> LabelGraph:
-    """The label graph of the dataset at its revision, built if nobody did so before.
+    """The label graph of the dataset at its revision, built if nobody did so before, or if what was built is
+    damaged or lost. Its files were hashed.
 
     `progress(done, total)` is called after each of the steps. Raises StoreError if a file of the dataset is damaged.
     """
     key = graph_key(dataset)
-    if not store.exists(key):
+    found = _find(store, key)
+    if found is None:
         built = _build(store, dataset, progress or _silent)
         store.put_if_absent(key, canonical_json(asdict(built)))
-    record: dict[str, Any] = parse_json(store.get(key), where=key)
+        found = _find(store, key)
+    if found is None:
+        raise StoreError(f"{key} was damaged while it was built", code="damaged", hint="try again")
+    return found
+
+
+def _find(store: Store, key: str) -> LabelGraph | None:
+    """The label graph if it is there and whole. A damaged one is worth nothing and goes, so that it can be built
+    again."""
+    if not store.exists(key):
+        return None
+    files: dict[str, DataFile] = {}
     try:
+        record: dict[str, Any] = parse_json(store.get(key), where=key)
         files = {name: DataFile(**record[name]) for name in ("pairs", "raters", "matches")}
-        return LabelGraph(**record | files)
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"{key} does not read as a label graph", code="damaged", hint="delete it") from error
+        graph = LabelGraph(**record | files)
+        store.checked_paths((file.file, file.sha256) for file in files.values())
+    except (KeyError, TypeError, NotFoundError, StoreError) as error:
+        if isinstance(error, StoreError) and error.code == UNUSABLE:
+            raise  # a store out of reach has damaged nothing
+        store.delete(key)
+        for file in files.values():
+            if store.digest(file.file) != file.sha256:
+                store.delete(file.file)
+        return None
+    return graph
 
 
 def graph_key(dataset: Dataset) -> str:

@@ -7,6 +7,7 @@ and at the end {"result": …} or {"error": …}. Only standard-library modules 
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import io
 import json
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ranking.errors import PairsieveError, SourceError
+from ranking.errors import UNUSABLE, PairsieveError, SourceError, StoreError
 from ranking.ingest.ranged import READ_AHEAD
 from ranking.ingest.sources import SourceFile
 
@@ -163,6 +164,12 @@ def _clear(file: SourceFile) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise StoreError(
+                f"what was read of {file.uri} cannot be written ({reason})",
+                code=UNUSABLE,
+                hint="check the space of the store's disk",
+            ) from error
         raise SourceError(f"source {file.uri} cannot be read ({reason})", code="source-unreadable") from error
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pickapic_factory import Row, rows, with_raw, write
 
 from ranking.datasets import get_dataset
-from ranking.errors import StoreError
 from ranking.graph.label_graph import graph_key, label_graph
 from ranking.ingest import ingest
 from ranking.schema import LABEL_GRAPH, MATCHES, RATERS
@@ -177,12 +176,18 @@ def test_it_is_built_once_for_a_revision_and_again_for_the_next(store: Store, tm
     assert old["contradictions"].to_pylist() == [0]
 
 
-def test_a_description_that_is_damaged_is_said_so(store: Store, tmp_path: Path) -> None:
-    graph_of(store, rows(4), tmp_path)
-    key = graph_key(get_dataset(store, "pets"))
-    store.local(key).write_bytes(b'{"dataset":"pets"}')
-    with pytest.raises(StoreError, match="does not read as a label graph"):
-        label_graph(store, get_dataset(store, "pets"))
+def test_what_is_damaged_or_lost_is_built_again(store: Store, tmp_path: Path) -> None:
+    first = graph_of(store, rows(4), tmp_path)
+    dataset = get_dataset(store, "pets")
+    whole = label_graph(store, dataset)
+    store.local(graph_key(dataset)).write_bytes(b'{"dataset":"pets"}')
+    assert label_graph(store, dataset) == whole
+    damaged = store.local(whole.pairs.file)
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    assert read(store) == first
+    store.delete(whole.raters.file)
+    assert label_graph(store, dataset) == whole
+    assert store.exists(whole.raters.file)
 
 
 VERDICTS = st.lists(
