@@ -48,7 +48,7 @@ def _slices(store: Store, data: DataFile, slices: Iterable[Slice]) -> Iterator[t
     """The slices of an items file in its order, each with its keys; every row group is read once."""
     pieces = iter(sorted(slices, key=lambda piece: piece.start))
     piece = next(pieces, None)
-    with pq.ParquetFile(store.local(data.file), page_checksum_verification=True) as file:
+    with pq.ParquetFile(store.local(data.file), page_checksum_verification=True, pre_buffer=False) as file:
         held, start = pa.table({name: pa.array([], pa.string()) for name in _KEYS}), 0
         for batch in file.iter_batches(columns=_KEYS):
             held = pa.concat_tables([held, pa.Table.from_batches([batch])])

@@ -225,7 +225,7 @@ def _rows(
 def _batches(paths: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     repeated = [name for name in schema.names if name in REPEATED]
     for path in paths:
-        with pq.ParquetFile(path, read_dictionary=repeated) as file:
+        with pq.ParquetFile(path, read_dictionary=repeated, pre_buffer=False) as file:
             yield from file.iter_batches(batch_size=_ROWS)
 
 

@@ -237,7 +237,8 @@ class _Staged:
 
     def _read(self, sources: Sequence[tuple[int, Path]]) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
         for source, path in sources:
-            with pq.ParquetFile(path) as file:
+            # Reading ahead would hold the whole file by the end of it.
+            with pq.ParquetFile(path, pre_buffer=False) as file:
                 for batch in file.iter_batches(batch_size=_OUTPUT_ROWS):
                     numbers = pa.array(np.full(batch.num_rows, source, np.int32))
                     places = (source << _SOURCE_BITS) + batch["position"].to_numpy()
