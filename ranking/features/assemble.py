@@ -77,7 +77,7 @@ def assemble(store: Store, snapshot: Snapshot, dataset: Dataset, *, folder: str)
     facts = item_facts(store, dataset, members.get(FACTS_ID, []))
     ratings = item_ratings(store, dataset)
     graph = label_graph(store, dataset)
-    beside = store.checked_path(graph.pairs.file, graph.pairs.sha256)
+    beside = store.local(graph.pairs.file)
     table = put_parquet(
         store,
         folder,

@@ -4,7 +4,9 @@ its image. Joins by position, which commits promise; knows nothing of pairs."""
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,10 @@ from ranking.errors import StoreError
 from ranking.features.copies import near_copies
 from ranking.schema import OK, STATUSES
 from ranking.store.blobs import Store
+from ranking.store.parquet import new_spill
 from ranking.store.snapshots import Member
+
+T = TypeVar("T")
 
 _THREADS = 4
 _UNSCORED = -1
@@ -72,13 +77,9 @@ def item_scores(store: Store, dataset: Dataset, members: Sequence[Member]) -> It
 
 def unit_starts(dataset: Dataset) -> dict[str, tuple[int, int]]:
     """For each unit of the dataset the position of its first item, counted over all items files, and its rows."""
-    before, starts = 0, {}
-    for file in dataset.items_files:
-        for piece in dataset.slices:
-            if piece.file == file.file:
-                starts[piece.unit] = (before + piece.start, piece.rows)
-        before += file.rows
-    return starts
+    ends = accumulate(file.rows for file in dataset.items_files)
+    begins = {file.file: end - file.rows for file, end in zip(dataset.items_files, ends, strict=True)}
+    return {piece.unit: (begins[piece.file] + piece.start, piece.rows) for piece in dataset.slices}
 
 
 def item_ratings(store: Store, dataset: Dataset) -> dict[str, npt.NDArray[np.float64]]:
@@ -87,7 +88,7 @@ def item_ratings(store: Store, dataset: Dataset) -> dict[str, npt.NDArray[np.flo
     if not dataset.ratings_files:
         return {}
     ratings, items = (duck.parquet_scan(paths(store)) for paths in (dataset.ratings_paths, dataset.items_paths))
-    with duck.connect(memory_limit=duck.MEMORY, temp_directory=store.tmp() / "ratings.spill") as con:
+    with duck.connect(memory_limit=duck.MEMORY, temp_directory=new_spill(store)) as con:
         con.execute(f"CREATE TABLE items AS SELECT row_number() OVER () - 1 AS item, image_uid, prompt_id FROM {items}")
         found = duck.arrow(
             con,
@@ -116,19 +117,19 @@ def item_facts(store: Store, dataset: Dataset, members: Sequence[Member]) -> Ite
     """The facts of every item's image from their commits, or None if there are none at all."""
     if not members:
         return None
-    tables: list[pa.Table] = []
     columns = ["image_uid", "sha256", "width", "height", "phash", "status"]
-    _each(store, members, lambda _, path: tables.append(_read(path, columns)))
     uids = _image_numbers(store, dataset)
-    facts = pa.concat_tables(tables)
-    # One image may be in several slices: what it is, is the same in all of them.
+    facts = pa.concat_tables(_each(store, members, lambda _, path: _read(path, columns)))
+    # An image of several slices is the same in all of them, but one of them may not have got it: the last that did, in
+    # the snapshot's order, counts.
     image = pc.index_in(facts["image_uid"], uids.dictionary)
     facts = facts.filter(pc.is_valid(image))
     number = image.drop_null().to_numpy()
     n = len(uids.dictionary)
     content = np.full(n, -1, np.int32)
     hashes = pc.dictionary_encode(facts["sha256"].combine_chunks())
-    content[number] = pc.fill_null(hashes.indices, -1).to_numpy()
+    read = hashes.indices.is_valid().to_numpy(zero_copy_only=False)
+    content[number[read]] = hashes.indices.drop_null().to_numpy()
     good = pc.equal(facts["status"], OK).to_numpy()
     known = np.zeros(n, bool)
     known[number[good]] = True
@@ -173,8 +174,8 @@ def _read(path: Path, columns: list[str]) -> pa.Table:
         return file.read(columns, use_threads=False)
 
 
-def _each(store: Store, members: Sequence[Member], read: Callable[[Member, Path], None]) -> None:
+def _each(store: Store, members: Sequence[Member], read: Callable[[Member, Path], T]) -> list[T]:
+    """What `read` makes of each member and its hashed file, in the order of the members."""
     paths = store.checked_paths((member.file, member.sha256) for member in members)
     with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(read, members, paths):
-            pass
+        return list(pool.map(read, members, paths))

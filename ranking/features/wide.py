@@ -53,7 +53,8 @@ def checked_wide(store: Store, snapshot: Snapshot, dataset: str) -> tuple[Wide, 
     key = wide_key(snapshot, dataset)
     built = assemble(store, snapshot, pinned, folder=f"wide/{snapshot.sha[:16]}")
     wide = Wide(dataset, snapshot.sha, VERSION, built.table, built.scales, built.ratings)
-    store.put_if_absent(key, canonical_json(asdict(wide)))
+    if store.put_if_absent(key, canonical_json(asdict(wide))):
+        return wide, store.local(wide.table.file)  # hashed as it was written
     found = _find(store, snapshot, dataset)
     if found is None:
         raise StoreError(f"{key} was damaged while it was built", code="damaged", hint="try again")

@@ -19,7 +19,7 @@ from ranking.graph.prompts import clusters
 from ranking.names import canonical_json, parse_json
 from ranking.schema import LABEL_GRAPH, MATCHES, RATERS
 from ranking.store.blobs import Store
-from ranking.store.parquet import DataFile, new_tmp, put_parquet
+from ranking.store.parquet import DataFile, new_spill, put_parquet
 
 VERSION = 1  # raise it when the columns or their meaning change: what was built before is then built again
 _OUTPUT_ROWS = 65_536
@@ -32,7 +32,9 @@ CREATE TABLE rater_numbers AS
 SELECT rater, row_number() OVER (ORDER BY rater)::INTEGER AS number
 FROM (SELECT DISTINCT rater FROM {pairs} WHERE rater IS NOT NULL);
 CREATE TABLE judged AS
-SELECT n, prompt, item_0, item_1, winner, number AS rater, model_0, model_1, moment
+SELECT
+    n, prompt, item_0, item_1, winner, CASE winner WHEN 0 THEN item_0 WHEN 1 THEN item_1 END AS won,
+    number AS rater, model_0, model_1, moment
 FROM (
     SELECT
         row_number() OVER () - 1 AS n, ('0x' || prompt_id)::UBIGINT AS prompt, item_0, item_1, winner,
@@ -48,10 +50,8 @@ SELECT
     coalesce(CASE winner
         WHEN 0 THEN first.wins > 1 AND first.losses = 0 AND first.ties = 0
         WHEN 1 THEN second.wins > 1 AND second.losses = 0 AND second.ties = 0 END, false) AS absolute_winner,
-    coalesce(CASE (CASE winner WHEN 0 THEN item_0 WHEN 1 THEN item_1 END)
-        WHEN low THEN low_won - 1 WHEN high THEN high_won - 1 END, 0)::INTEGER AS agreements,
-    coalesce(CASE (CASE winner WHEN 0 THEN item_0 WHEN 1 THEN item_1 END)
-        WHEN low THEN high_won WHEN high THEN low_won END, 0)::INTEGER AS contradictions,
+    coalesce(CASE won WHEN low THEN low_won - 1 WHEN high THEN high_won - 1 END, 0)::INTEGER AS agreements,
+    coalesce(CASE won WHEN low THEN high_won WHEN high THEN low_won END, 0)::INTEGER AS contradictions,
     in_cycle,
     chains.position AS chain_position, chains.length AS chain_length,
     raters.pairs::INTEGER AS rater_pairs, raters.ties / raters.pairs AS rater_tie_share,
@@ -147,8 +147,7 @@ def graph_key(dataset: Dataset) -> str:
 def _build(store: Store, dataset: Dataset, progress: Progress) -> LabelGraph:
     folder = f"graphs/{dataset.name}/data"
     pairs = duck.parquet_scan(dataset.pairs_paths(store))
-    spill = new_tmp(store).with_suffix(".spill")
-    with duck.connect(memory_limit=duck.MEMORY, temp_directory=spill) as con:
+    with duck.connect(memory_limit=duck.MEMORY, temp_directory=new_spill(store)) as con:
         con.execute(_JUDGED.format(pairs=pairs))
         steps: tuple[Callable[[duckdb.DuckDBPyConnection], None], ...] = (
             _add_cycles,

@@ -22,8 +22,8 @@ CREATE TABLE meetings AS
 SELECT
     least(item_0, item_1) AS low, greatest(item_0, item_1) AS high,
     count(*) AS met,
-    count(*) FILTER (CASE winner WHEN 0 THEN item_0 WHEN 1 THEN item_1 END = low) AS low_won,
-    count(*) FILTER (CASE winner WHEN 0 THEN item_0 WHEN 1 THEN item_1 END = high) AS high_won
+    count(*) FILTER (won = low) AS low_won,
+    count(*) FILTER (won = high) AS high_won
 FROM judged GROUP BY ALL HAVING count(*) > 1
 """
 
@@ -31,7 +31,7 @@ FROM judged GROUP BY ALL HAVING count(*) > 1
 _AGREEMENT = """
 CREATE TABLE agreement AS
 WITH verdicts AS (
-    SELECT low, high, rater, CASE winner WHEN 0 THEN item_0 WHEN 1 THEN item_1 END AS won
+    SELECT low, high, rater, won
     FROM judged JOIN meetings ON low = least(item_0, item_1) AND high = greatest(item_0, item_1)
     WHERE winner IS NOT NULL AND rater IS NOT NULL
 ), by_rater AS (

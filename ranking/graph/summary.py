@@ -9,6 +9,7 @@ from ranking import duck
 from ranking.datasets import Dataset
 from ranking.graph.label_graph import LabelGraph
 from ranking.store.blobs import Store
+from ranking.store.parquet import new_spill
 
 _SUMMARY = """
 SELECT
@@ -43,7 +44,7 @@ class LabelSummary:
 def summary(store: Store, dataset: Dataset, graph: LabelGraph) -> LabelSummary:
     """The summary of a dataset and its label graph; StoreError if a file is damaged."""
     beside = store.checked_path(graph.pairs.file, graph.pairs.sha256)
-    with duck.connect(memory_limit=duck.MEMORY, temp_directory=store.tmp() / "summary.spill") as con:
+    with duck.connect(memory_limit=duck.MEMORY, temp_directory=new_spill(store)) as con:
         query = _SUMMARY.format(
             pairs=duck.parquet_scan(dataset.pairs_paths(store)),
             graph=duck.parquet_scan([beside]),

@@ -139,6 +139,11 @@ def read_rows(path: Path, *, start: int, rows: int) -> pa.Table:
         return file.read_row_groups(groups).slice(start - skipped, rows)
 
 
+def new_spill(store: Store) -> Path:
+    """A fresh folder name in the store's tmp folder, where one DuckDB connection may spill; two must not share one."""
+    return store.tmp() / f"{uuid.uuid4().hex}.spill"
+
+
 def new_tmp(store: Store) -> Path:
     """A fresh file name in the store's tmp folder."""
     return store.tmp() / f"{uuid.uuid4().hex}.parquet"

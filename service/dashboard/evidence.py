@@ -72,7 +72,7 @@ def _lines(pair: PairOut) -> list[Line | None]:
         _never_lost(pair),
         _chain(labels),
         _rater(pair),
-        Line("Prompt", f"{_count(labels['prompt_pairs'], 'pair')}", _address(pair, "prompt_id", pair.prompt_id)),
+        Line("Prompt", _count(labels["prompt_pairs"], "pair"), _address(pair, "prompt_id", pair.prompt_id)),
         Line("Prompts nearly the same", f"{int(labels['prompt_cluster_size'] or 1) - 1}", cluster)
         if labels["prompt_cluster_size"] not in (None, 1)
         else None,

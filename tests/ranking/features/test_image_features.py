@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pickapic_factory import Row, write
@@ -78,6 +79,23 @@ def test_pairs_say_how_alike_their_images_are(store: Store, tmp_path: Path) -> N
     ]
     assert found[0]["image_cluster_0"] == found[1]["image_cluster_1"] != found[2]["image_cluster_1"]
     assert [(row["width_0"], row["height_1"]) for row in found] == [(640, 480)] * 3 + [(640, None)]
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_an_image_that_one_slice_could_not_get_is_what_the_other_saw(store: Store, tmp_path: Path, broken: int) -> None:
+    judged = [Row("cat", "a", "b"), Row("dog", "a", "c", ranking=1)]
+    ingest(store, write(tmp_path / "a.parquet", judged), "pets", slice_items=2)
+    job = plan.create_plan(store, "pets", ["any@00000000"])
+    for number, piece in enumerate(sorted(job.slices, key=lambda piece: piece.unit)):
+        items = plan.read_items(store, job, piece)
+        uids = items["image_uid"].to_pylist()
+        lost = {"image_uid": "a", "status": "missing"}
+        records = [lost if uid == "a" and number == broken else record(uid, (uid, 1)) for uid in uids]
+        table = pa.Table.from_pylist(records, schema=FACTS)
+        commit_facts(store, facts_id=FACTS_ID, unit=piece.unit, table=table, attempt="test", items=items)
+    assert [(row["phash_distance"], row["same_bytes"], row["width_0"]) for row in wide_of(store)] == [
+        (0, False, 640)
+    ] * 2
 
 
 def test_ratings_stand_beside_the_images_they_are_of(store: Store, tmp_path: Path) -> None:
