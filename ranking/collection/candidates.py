@@ -1,8 +1,11 @@
 """Finds what a collection would take. Takes nothing."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from stat import S_ISDIR
 
 from ranking.collection.derived import FOLDERS, describes
 from ranking.collection.named import Named, read_named
@@ -101,14 +104,20 @@ def scratch(workspace: Path) -> Iterator[Candidate]:
 def extent(path: Path) -> tuple[int, float]:
     """Bytes of a file or of all files of a folder, and when any of it was last changed."""
     size, modified = 0, 0.0
-    for part in [path, *path.rglob("*")]:
+    for part in chain([path], _below(path)):
         try:
             stat = part.lstat()
         except FileNotFoundError:
             continue  # somebody is at work in there
-        size += stat.st_size if not part.is_dir() else 0
+        size += stat.st_size if not S_ISDIR(stat.st_mode) else 0
         modified = max(modified, stat.st_mtime)
     return size, modified or float("inf")
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All there is below a folder. What vanishes while it is walked, the folder itself too, is left out."""
+    for parent, folders, files in os.walk(folder):  # unlike rglob it passes over a folder that is gone
+        yield from (Path(parent) / name for name in (*folders, *files))
 
 
 def _scores(key: str, named: Named) -> str | None:  # noqa: ARG001

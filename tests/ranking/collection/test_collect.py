@@ -11,6 +11,7 @@ from scored import score_all, score_table
 
 from ranking import plan
 from ranking.collection import Ages, collect, plan_collection, restore, store_time
+from ranking.collection.candidates import extent
 from ranking.datasets import Dataset, get_dataset
 from ranking.errors import NotFoundError, PairsieveError
 from ranking.features.wide import wide_table
@@ -353,3 +354,11 @@ def test_the_time_is_the_earlier_of_two_clocks(store: Store, monkeypatch: pytest
     monkeypatch.setattr(time, "time", lambda: real - 30 * DAY)
     assert store_time(store) == real - 30 * DAY
     assert store.list("selftest") == []
+
+
+def test_what_vanishes_while_its_age_is_asked_is_new(tmp_path: Path) -> None:
+    """Another collector may take a folder between the listing of tmp/ and the look into it."""
+    assert extent(tmp_path / "gone") == (0, float("inf"))
+    (tmp_path / "spill" / "inner").mkdir(parents=True)
+    (tmp_path / "spill" / "inner" / "part").write_bytes(b"1234")
+    assert extent(tmp_path / "spill")[0] == 4
