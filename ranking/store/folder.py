@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from ranking.errors import StoreError
 from ranking.names import sha256_file
@@ -62,11 +63,11 @@ class FolderBlobs:
 
     def entry(self, key: str) -> Entry | None:
         """Size and age of `key`, or None."""
-        path = self._path(key)
-        if not path.is_file():
+        try:  # one look, not two: a collection may take the file between them
+            found = self._path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        stat = path.stat()
-        return Entry(key, stat.st_size, stat.st_mtime)
+        return Entry(key, found.st_size, found.st_mtime) if S_ISREG(found.st_mode) else None
 
     def keys(self, prefix: str) -> Iterator[str]:
         """The keys below a folder, in no order."""
@@ -86,8 +87,9 @@ class FolderBlobs:
 
     def children(self, folder: str) -> list[str]:
         """The names directly in a folder."""
-        path = self._path(folder)
-        return [child.name for child in path.iterdir()] if path.is_dir() else []
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return [child.name for child in self._path(folder).iterdir()]
+        return []
 
     def local(self, key: str) -> Path | None:
         """A file with the bytes of `key`, or None."""
@@ -100,8 +102,9 @@ class FolderBlobs:
 
     def digest(self, key: str) -> str | None:
         """The SHA-256 of the bytes that are there now, or None."""
-        path = self._path(key)
-        return sha256_file(path) if path.is_file() else None
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return sha256_file(self._path(key))
+        return None
 
     def move(self, key: str, to: str) -> None:
         """Give a blob another name; nothing happens if it is gone."""
