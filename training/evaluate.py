@@ -24,7 +24,8 @@ from ranking.store.blobs import Store
 from training.config import TOYWORLD, EvaluationConfig, parse_config
 from training.models.sd import StableDiffusion, load_model, load_unet
 from training.progress import Progress, silent
-from workers.scorers.registry import load_committee, pick_device, resolve
+from workers.scorers.registry import load_committee, resolve
+from workers.scorers.runtime import pick_device
 
 ORACLE = "oracle"
 _RESAMPLES = 2000
@@ -247,7 +248,7 @@ def _judge(samples: Samples, judges: tuple[str, ...], device: str) -> dict[str, 
     names = [judge for judge in judges if judge != ORACLE]
     if names:
         committee = load_committee(names, device)
-        by_id = committee.score(samples.images, samples.prompts)
+        by_id = committee.score_pictures(samples.images, samples.prompts)
         scores = {name: by_id[scorer_id] for name, scorer_id in committee.scorer_ids.items()}
     if ORACLE in judges:
         from training.toyworld import oracle

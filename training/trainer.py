@@ -31,7 +31,7 @@ from training.losses import denoising_error, diffusion_dpo
 from training.models.sd import StableDiffusion, load_model
 from training.progress import Progress, silent
 from workers.identity import worker_name
-from workers.scorers.registry import pick_device
+from workers.scorers.runtime import pick_device
 
 _HEARTBEAT_SECONDS = 5.0
 

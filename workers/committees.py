@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from celery.utils.log import get_logger
 
-from ranking.names import scorer_name
 from workers.engine import Committee
 from workers.scorers.registry import load_committee
 
@@ -28,6 +27,6 @@ def committee_for(scorer_ids: Sequence[str]) -> Committee:
     while len(_warm) >= _KEPT:
         _warm.popitem(last=False)
     logger.info("Loading %s", ", ".join(wanted))
-    committee: Committee = load_committee([scorer_name(scorer_id) for scorer_id in wanted])
+    committee: Committee = load_committee(wanted)
     _warm[wanted] = committee
     return committee

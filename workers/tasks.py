@@ -9,7 +9,6 @@ from celery import shared_task
 from celery.utils.log import get_task_logger
 
 from ranking.errors import PairsieveError
-from ranking.names import scorer_name
 from ranking.plan import find_slice, get_plan
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
@@ -20,7 +19,7 @@ from workers.drive import score_one
 from workers.publish import Publisher
 from workers.reconcile import reconcile
 from workers.schedule import advance_schedules
-from workers.scorers.registry import resolve
+from workers.scorers.registry import choose, resolve
 
 logger = get_task_logger(__name__)
 
@@ -36,13 +35,10 @@ def score_slice(job_id: str, unit: str) -> None:
         logger.warning("Ignored: %s", error)
         return
     try:
-        here = resolve([scorer_name(scorer_id) for scorer_id in plan.scorer_ids])
-    except PairsieveError as error:
+        for scorer_id in plan.scorer_ids:
+            choose(scorer_id)
+    except PairsieveError as error:  # not an attempt: a worker with the plan's weights may come
         logger.error("Left job %s to other workers: %s", job_id, error)
-        return
-    if sorted(here.values()) != sorted(plan.scorer_ids):
-        # Not an attempt: a worker with the plan's weights may come.
-        logger.error("Left job %s to other workers: the scorers here are %s", job_id, ", ".join(here.values()))
         return
     try:
         outcome = score_one(store, plan, piece, committee_for)

@@ -33,7 +33,8 @@ def score(
     from ranking.errors import PairsieveError
     from ranking.plan import create_plan, progress
     from service.console import print_facts, print_json
-    from workers.scorers.registry import check_device, resolve
+    from workers.scorers.registry import resolve
+    from workers.scorers.runtime import check_device
 
     store = open_store()
     ids = resolve(split_names(scorers))
@@ -43,7 +44,7 @@ def score(
     if watch:
         _watch(store, plan, quiet=json)
     else:
-        report = score_now(store, plan, list(ids), device=device, quiet=json)
+        report = score_now(store, plan, list(ids.values()), device=device, quiet=json)
     state = progress(store, plan)
     facts = {
         "job": plan.job_id,
@@ -66,7 +67,7 @@ def score(
         )
 
 
-def score_now(store: Store, plan: Plan, names: list[str], *, device: str, quiet: bool) -> DriveReport:
+def score_now(store: Store, plan: Plan, scorers: list[str], *, device: str, quiet: bool) -> DriveReport:
     """Score the open slices of a plan in this process, with a bar; loads no model where nothing is open."""
     from ranking.plan import open_slices
     from service.console import progress_bar
@@ -78,7 +79,7 @@ def score_now(store: Store, plan: Plan, names: list[str], *, device: str, quiet:
         return DriveReport((), (), ())
     with progress_bar("scoring images", quiet=quiet) as advance:
         advance(0, total)
-        committee = load_committee(names, device)
+        committee = load_committee(scorers, device)
         done = 0
 
         def count(items: int) -> None:

@@ -1,16 +1,27 @@
 """A committee whose scores can be worked out by hand: red plus the prompt's length, and green minus it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
+
+from workers.scorers.base import Batch, Embeddings, View
 
 REDDER = "redder@00000000aaaa"
 GREENER = "greener@00000000bbbb"
 
 
+def mean_colour(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, np.float64).mean((0, 1))
+
+
+MEAN = View("fake_committee:mean_colour")
+
+
 class FakeCommittee:
     """Notes how much it was asked at once; `hook(prompts)` may raise before each answer."""
+
+    embedding_ids: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -21,11 +32,17 @@ class FakeCommittee:
         self.calls: list[int] = []
         self._hook = hook
 
-    def score(self, images: list[Image.Image], prompts: list[str]) -> dict[str, np.ndarray]:
-        self.calls.append(len(images))
+    def views(self, scorer_ids: Sequence[str]) -> dict[str, tuple[View, ...]]:
+        return dict.fromkeys(scorer_ids, (MEAN,))
+
+    def score(self, batch: Batch, scorer_ids: Sequence[str]) -> dict[str, np.ndarray]:
+        self.calls.append(len(batch))
         if self._hook is not None:
-            self._hook(prompts)
-        rgb = np.array([np.asarray(image, np.float64).mean((0, 1)) for image in images]).reshape(-1, 3)
-        length = np.array([len(prompt) for prompt in prompts], np.float64)
+            self._hook(batch.item_prompts())
+        rgb = np.stack(batch.view(MEAN))[batch.image_of]
+        length = np.array([len(prompt) for prompt in batch.item_prompts()], np.float64)
         all_scores = {REDDER: rgb[:, 0] + length, GREENER: rgb[:, 1] - length}
-        return {scorer_id: all_scores[scorer_id] for scorer_id in self.scorer_ids.values()}
+        return {scorer_id: all_scores[scorer_id] for scorer_id in scorer_ids if scorer_id in all_scores}
+
+    def embed(self, batch: Batch, embedding_id: str) -> Embeddings:
+        raise AssertionError("it has none")

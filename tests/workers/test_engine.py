@@ -2,14 +2,14 @@
 
 import io
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_committee import GREENER, REDDER, FakeCommittee
+from fake_committee import GREENER, MEAN, REDDER, FakeCommittee
 from pickapic_factory import Row, jpeg, rows, with_raw, write
 from PIL import Image
 
@@ -27,9 +27,11 @@ from ranking.settings import Settings
 from ranking.store.blobs import Store
 from ranking.store.commits import get_commit, list_commits
 from workers.engine import ScorerError, score_slice
+from workers.engine.decoder import Seen
 from workers.engine.reader import read_pieces
 from workers.engine.report import Stopwatch
 from workers.engine.scoring import score_batch
+from workers.scorers.base import Batch, View
 
 BOTH = (REDDER, GREENER)
 
@@ -107,8 +109,8 @@ def test_a_picture_that_does_not_decode_costs_its_rows_only(
 @pytest.mark.usefixtures("dataset")
 def test_numbers_that_are_not_finite_become_null_with_a_status_for_that_scorer_only(store: Store) -> None:
     class Spoiled(FakeCommittee):
-        def score(self, images: list[Image.Image], prompts: list[str]) -> dict[str, np.ndarray]:
-            scores = super().score(images, prompts)
+        def score(self, batch: Batch, scorer_ids: Sequence[str]) -> dict[str, np.ndarray]:
+            scores = super().score(batch, scorer_ids)
             scores[REDDER][:3] = [np.nan, -np.inf, 1e300]  # the last is too large for float32
             return scores
 
@@ -147,8 +149,8 @@ def test_a_source_that_is_gone_fails_the_slice_and_commits_nothing(store: Store,
     assert not list_commits(store)
 
 
-def pictures(n: int) -> list[Image.Image]:
-    return [Image.new("RGB", (2, 2), (i, 0, 0)) for i in range(n)]
+def pictures(n: int) -> list[dict[View, Seen]]:
+    return [{MEAN: np.array([i, 0, 0], np.float64)} for i in range(n)]
 
 
 def test_one_picture_that_a_scorer_cannot_take_is_found_by_halving() -> None:
@@ -157,10 +159,10 @@ def test_one_picture_that_a_scorer_cannot_take_is_found_by_halving() -> None:
             raise ValueError("no")
 
     committee = FakeCommittee(hook=refuse_odd_one)
-    scores, failed = score_batch(committee, BOTH, pictures(8), ["p"] * 5 + ["odd"] + ["p"] * 2)
-    assert failed == [5]
-    assert np.isnan(scores[REDDER]).tolist() == [i == 5 for i in range(8)]
-    assert scores[REDDER][6] == 7  # red 6, and a prompt of one letter
+    scored = score_batch(committee, BOTH, pictures(8), ["p"] * 5 + ["odd"] + ["p"] * 2)
+    assert scored.broken == [5]
+    assert np.isnan(scored.scores[REDDER]).tolist() == [i == 5 for i in range(8)]
+    assert scored.scores[REDDER][6] == 7  # red 6, and a prompt of one letter
     assert len(committee.calls) <= 7  # 8, 4, 4, 2, 1, 1, 2
 
 
@@ -169,8 +171,8 @@ def test_a_batch_that_is_too_large_for_the_device_goes_through_in_parts() -> Non
         if len(prompts) > 3:
             raise MemoryError("out of memory")
 
-    scores, failed = score_batch(FakeCommittee(hook=only_three), BOTH, pictures(10), ["p"] * 10)
-    assert failed == [] and scores[REDDER].tolist() == [i + 1 for i in range(10)]
+    scored = score_batch(FakeCommittee(hook=only_three), BOTH, pictures(10), ["p"] * 10)
+    assert scored.broken == [] and scored.scores[REDDER].tolist() == [i + 1 for i in range(10)]
 
 
 @pytest.mark.usefixtures("dataset")
@@ -204,16 +206,23 @@ def test_a_device_that_dies_on_the_way_does_not_fill_the_store_with_failures(sto
 @pytest.mark.parametrize("wrong", [np.zeros((2, 1)), np.zeros(3), np.float32(1)])
 def test_scores_of_another_shape_are_refused(wrong: np.ndarray) -> None:
     class Misshapen(FakeCommittee):
-        def score(self, images: list[Image.Image], prompts: list[str]) -> dict[str, np.ndarray]:
-            return super().score(images, prompts) | {REDDER: wrong}
+        def score(self, batch: Batch, scorer_ids: Sequence[str]) -> dict[str, np.ndarray]:
+            return super().score(batch, scorer_ids) | {REDDER: wrong}
 
     with pytest.raises(ScorerError, match="shape"):
         score_batch(Misshapen(), (REDDER,), pictures(2), ["p", "p"])
 
 
 def test_an_empty_prompt_list_is_an_empty_answer() -> None:
-    scores, failed = score_batch(FakeCommittee(), BOTH, [], [])
-    assert scores[REDDER].shape == (0,) and failed == []
+    scored = score_batch(FakeCommittee(), BOTH, [], [])
+    assert scored.scores[REDDER].shape == (0,) and scored.broken == []
+
+
+def test_a_picture_that_one_view_cannot_show_costs_the_score_of_who_looks_through_it() -> None:
+    pair = pictures(2)
+    pair[0][MEAN] = "too_large"
+    scored = score_batch(FakeCommittee(), (REDDER,), pair, ["p", "p"])
+    assert scored.unseen == {REDDER: {0: "too_large"}} and scored.scores[REDDER][1] == 2
 
 
 @pytest.mark.usefixtures("dataset")

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 from fake_committee import GREENER, REDDER, FakeCommittee
 from fake_sender import FakeSender
 from pickapic_factory import rows, write
-from PIL import Image
 
 from ranking.plan import bury, create_plan, list_plans, open_slices
 from ranking.runs import list_runs
@@ -22,6 +22,7 @@ from ranking.store.snapshots import list_snapshots
 from ranking.subsets.catalog import list_subsets
 from workers.drive import score_here
 from workers.schedule import TickState, advance_schedules, begin_tick, due_at, open_ticks, tick_state
+from workers.scorers.base import Batch
 
 DAY = 86_400.0
 RECIPE: dict[str, Any] = {
@@ -149,9 +150,8 @@ def test_a_tick_ingests_scores_cuts_and_trains_once_and_again_only_when_pairs_ch
 class OtherWeights(FakeCommittee):
     """A scorer whose numbers are greener's, whatever it is called."""
 
-    def score(self, images: list[Image.Image], prompts: list[str]) -> dict[str, np.ndarray]:
-        greener = FakeCommittee((GREENER,)).score(images, prompts)[GREENER]
-        return dict.fromkeys(self.scorer_ids.values(), greener)
+    def score(self, batch: Batch, scorer_ids: Sequence[str]) -> dict[str, np.ndarray]:
+        return dict.fromkeys(scorer_ids, super().score(batch, (GREENER,))[GREENER])
 
 
 def test_a_new_version_with_the_same_pairs_is_not_trained_again(store: Store, tmp_path: Path) -> None:

@@ -4,28 +4,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers.scorers.base import ScorerSpec
+from workers.scorers.base import Cost, EmbeddingSpec, ScorerSpec
+from workers.scorers.views import crop
+from workers.scorers.weights import assets_in
 
 WEIGHTS = Path(__file__).parent / "weights"
+_SEES = crop(64)
+_COST = Cost(parameters=772_000, image_gflops=0.06, text_gflops=0.01)
 
 SPECS = (
     ScorerSpec(
         name="clip-toy",
         summary="CLIP score of Toyworld's own open_clip model: cosine of image and prompt",
         factory="workers.scorers.clip:clip_score",
-        tower=WEIGHTS / "clip",
+        views=(_SEES,),
+        assets=assets_in(WEIGHTS / "clip"),
+        range="-1 to 1",
+        cost=_COST,
+        embedding=EmbeddingSpec("clip-toy", "workers.scorers.clip:embeddings", 64),
     ),
     ScorerSpec(
         name="aesthetic-toy",
         summary="linear aesthetic head on the same CLIP embedding, about 1 to 10",
         factory="workers.scorers.clip:aesthetic",
-        tower=WEIGHTS / "clip",
-        head=WEIGHTS / "aesthetic" / "aesthetic_head.safetensors",
+        views=(_SEES,),
+        assets=assets_in(WEIGHTS / "clip") + assets_in(WEIGHTS / "aesthetic"),
+        range="about 1 to 10",
+        cost=_COST,
     ),
     ScorerSpec(
         name="preference-toy",
         summary="CLIP fine-tuned on noisy toy pairs by PickScore's objective",
         factory="workers.scorers.clip:preference",
-        tower=WEIGHTS / "preference",
+        views=(_SEES,),
+        assets=assets_in(WEIGHTS / "preference"),
+        range="open",
+        cost=_COST,
     ),
 )

@@ -55,25 +55,27 @@ def score_slice(
         dataset = get_dataset(store, plan.dataset, revision=plan.revision)
     reader = ImageReader(store, dataset, fetch=url_fetcher(settings))
     wanted = Wanted(
+        views=tuple({view: None for views in committee.views(scorer_ids).values() for view in views}),
         facts=not is_committed(store, scorer_id=FACTS_ID, unit=piece.unit),
         thumbnails=settings.thumbnails and not store.exists(pack_key(piece.unit)),
     )
     prompts = items["prompt"].to_pylist()
     scores = {scorer_id: np.full(items.num_rows, np.nan, np.float32) for scorer_id in scorer_ids}
-    failed: dict[int, str] = {}
+    failed: dict[str, dict[int, str]] = {scorer_id: {} for scorer_id in scorer_ids}
     facts: dict[str, ImageFacts] = {}
     images = crashed = seen = 0
     pieces = one_ahead(read_pieces(reader, items, watch))
     with PackWriter(store) if wanted.thumbnails else nullcontext() as pack:
         for batch in one_ahead(decode_batches(pieces, watch, wanted=wanted)):
             with watch.timing("infer"):
-                part, broken = score_batch(committee, scorer_ids, batch.images, [prompts[row] for row in batch.rows])
-            for scorer_id, values in part.items():
+                part = score_batch(committee, scorer_ids, batch.images, [prompts[row] for row in batch.rows])
+            for scorer_id, values in part.scores.items():
                 scores[scorer_id][batch.rows] = values
-            failed |= batch.failed | {batch.rows[at]: CRASH for at in broken}
+                failed[scorer_id] |= batch.failed | {batch.rows[at]: CRASH for at in part.broken}
+                failed[scorer_id] |= {batch.rows[at]: status for at, status in part.unseen[scorer_id].items()}
             facts |= batch.facts
             images += len({id(image) for image in batch.images})
-            crashed += len(broken)
+            crashed += len(part.broken)
             if crashed > max(4, _CRASHES * items.num_rows):
                 raise ScorerError(f"the scorers failed on {crashed} of {seen + len(batch.rows)} pictures")
             if pack is not None:
@@ -95,7 +97,13 @@ def score_slice(
     for scorer_id in scorer_ids:
         with watch.timing("write"):
             written[scorer_id] = write_scores(
-                store, items, scores[scorer_id], failed, scorer_id=scorer_id, unit=piece.unit, attempt=attempt
+                store,
+                items,
+                scores[scorer_id],
+                failed[scorer_id],
+                scorer_id=scorer_id,
+                unit=piece.unit,
+                attempt=attempt,
             )
     return SliceReport(
         unit=piece.unit,

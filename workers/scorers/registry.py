@@ -6,30 +6,33 @@ is a sequence of `ScorerSpec`. Importing this module and resolving names loads n
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ranking.errors import PairsieveError, UnknownNameError, UsageError
+from ranking.errors import PairsieveError, UnknownNameError
 from ranking.names import check_name
 from ranking.schema import FACTS_NAME
-from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec
+from workers.scorers.base import PRECISIONS, Batch, Embed, Embeddings, Floats, ScoreBatch, ScorerSpec, View
+from workers.scorers.runtime import Runtime, check_device, pick_device
+from workers.scorers.weights import WeightsError
 
 GROUP = "pairsieve.scorers"
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+_BUILT_IN = ("workers.scorers.technical",)
+_PICTURES_AT_ONCE = 256
 
 
 @lru_cache(maxsize=1)
 def specs() -> dict[str, ScorerSpec]:
     """Every known scorer by name. Raises PairsieveError where two packages claim one name."""
     found: dict[str, ScorerSpec] = {}
-    groups = [import_module("workers.scorers.technical").SPECS]
+    groups = [import_module(module).SPECS for module in _BUILT_IN]
     groups += [entry.load() for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)]
     for spec in (spec for group in groups for spec in group):
         check_name("scorer", spec.name)
@@ -49,72 +52,99 @@ def specs() -> dict[str, ScorerSpec]:
     return found
 
 
-def resolve(names: Sequence[str]) -> dict[str, str]:
-    """Scorer ids (`name@fingerprint`) by name. Raises UnknownNameError, and PairsieveError for missing weights."""
+def choose(wanted: str) -> ScorerSpec:
+    """The spec that a user names: `name`, `name:precision` or `name@fingerprint`. UnknownNameError for another name,
+    UsageError for another precision, WeightsError where no file set here gives that fingerprint."""
+    name, _, precision = wanted.partition("@")[0].partition(":")
     known = specs()
-    ids = {}
-    for name in names:
-        if name not in known:
-            raise UnknownNameError.among("scorer", name, known)
-        spec = known[name]
+    if name not in known:
+        raise UnknownNameError.among("scorer", name, known)
+    spec = known[name]
+    if "@" not in wanted:
+        return spec.at(precision) if precision else spec
+    here = [spec.at(word) for word in PRECISIONS] if spec.assets else [spec]
+    for each in here:
+        if each.scorer_id == wanted:
+            return each
+    raise WeightsError(
+        f"scorer {name} is {here[0].scorer_id} here, not {wanted}: other weights, options or code",
+        code="other-scorer",
+        hint="plan again with the scorers that are installed here, or install those of the plan",
+    )
+
+
+def resolve(names: Sequence[str]) -> dict[str, str]:
+    """Scorer ids (`name@fingerprint`) by name, for names with or without a precision. Raises UnknownNameError, and
+    WeightsError for files that are missing or not the pinned ones."""
+    chosen = [choose(name) for name in names]
+    for spec in chosen:
         if spec.missing:
-            raise PairsieveError(
-                f"the weights of scorer {name!r} are not at {spec.missing[0]}",
+            raise WeightsError(
+                f"the weights of scorer {spec.name} are not on this machine: {spec.missing[0].name}",
                 code="weights-missing",
-                hint="reinstall the package that brings them",
+                hint=f"fetch them with `pairsieve scorers pull {spec.name}`",
             )
-        ids[name] = spec.scorer_id
-    return ids
+    return {spec.name: spec.scorer_id for spec in chosen}
 
 
 @dataclass(frozen=True)
 class Committee:
     """Loaded scorers that share decoding and towers."""
 
-    scorer_ids: dict[str, str]
+    specs: dict[str, ScorerSpec]
     _members: dict[str, ScoreBatch]
+    _embedders: dict[str, Embed]
 
-    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> dict[str, Floats]:
-        """Scores by scorer id, float32 of shape (n,): entry i belongs to image i with prompt i."""
-        if not images:
-            return {scorer_id: np.zeros(0, np.float32) for scorer_id in self._members}
-        batch = Batch(images, prompts)
-        return {scorer_id: member(batch) for scorer_id, member in self._members.items()}
+    @property
+    def scorer_ids(self) -> dict[str, str]:
+        """Scorer name to scorer id."""
+        return {spec.name: scorer_id for scorer_id, spec in self.specs.items()}
+
+    def views(self, scorer_ids: Sequence[str]) -> dict[str, tuple[View, ...]]:
+        """What each of these scorers sees of a picture."""
+        return {scorer_id: self.specs[scorer_id].views for scorer_id in scorer_ids}
+
+    @property
+    def embedding_ids(self) -> tuple[str, ...]:
+        """The embeddings that come with these scorers."""
+        return tuple(self._embedders)
+
+    def score(self, batch: Batch, scorer_ids: Sequence[str]) -> dict[str, Floats]:
+        """Scores by scorer id, float32 of shape (len(batch),)."""
+        return {scorer_id: self._members[scorer_id](batch) for scorer_id in scorer_ids}
+
+    def score_pictures(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> dict[str, Floats]:
+        """Scores by scorer id of pictures that are at hand: entry i belongs to image i with prompt i. ValueError
+        unless there are as many of both."""
+        views = tuple({view: None for spec in self.specs.values() for view in spec.views})
+        scores = {scorer_id: np.zeros(len(images), np.float32) for scorer_id in self._members}
+        batch = Batch.of(images, prompts, views)
+        for start in range(0, len(images), _PICTURES_AT_ONCE):
+            stop = min(start + _PICTURES_AT_ONCE, len(images))
+            for scorer_id, values in self.score(batch.part(start, stop), list(scores)).items():
+                scores[scorer_id][start:stop] = values
+        return scores
+
+    def embed(self, batch: Batch, embedding_id: str) -> Embeddings:
+        """The embeddings of a batch that was scored, at no cost of their own."""
+        return self._embedders[embedding_id](batch)
 
 
-def load_committee(names: Sequence[str], device: str = "auto") -> Committee:
-    """Load the named scorers on `device` ("auto" takes a GPU where there is one)."""
-    ids = resolve(names)
+def load_committee(wanted: Sequence[str], device: str = "auto") -> Committee:
+    """Load scorers, named as for `choose`, on `device` ("auto" takes a GPU where there is one)."""
+    resolve([name for name in wanted if "@" not in name])
     check_device(device)
-    chosen = pick_device(device) if any(specs()[name].tower for name in names) else "cpu"
-    members = {}
-    for name, scorer_id in ids.items():
-        module, function = specs()[name].factory.split(":")
-        members[scorer_id] = getattr(import_module(module), function)(specs()[name], chosen)
-    return Committee(scorer_ids=ids, _members=members)
+    chosen = [choose(name) for name in wanted]
+    runtime = Runtime(pick_device(device) if any(spec.assets for spec in chosen) else "cpu")
+    members = {spec.scorer_id: _made(spec.factory, spec, runtime) for spec in chosen}
+    embedders: Mapping[str, Embed] = {
+        spec.embedding_id: _made(spec.embedding.factory, spec, runtime)
+        for spec in chosen
+        if spec.embedding is not None and spec.embedding_id is not None
+    }
+    return Committee({spec.scorer_id: spec for spec in chosen}, members, dict(embedders))
 
 
-def check_device(device: str) -> str:
-    """`device` itself if it reads like a torch device; UsageError if not. Loads no torch."""
-    if not _DEVICE.fullmatch(device):
-        raise UsageError(f"the device {device!r} is none of auto, cpu, cuda, cuda:1, mps", hint="use --device auto")
-    return device
-
-
-def pick_device(device: str) -> str:
-    """A torch device name; "auto" is cuda, then mps, then cpu. UsageError for a name that is none, PairsieveError for
-    a device that is not here."""
-    check_device(device)
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise PairsieveError(
-            f"the device {device!r} cannot be used here",
-            code="device-unavailable",
-            hint="use --device auto or --device cpu",
-        ) from error
-    return device
+def _made(factory: str, spec: ScorerSpec, runtime: Runtime) -> Any:
+    module, function = factory.split(":")
+    return getattr(import_module(module), function)(spec, runtime)

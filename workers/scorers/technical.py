@@ -9,19 +9,20 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec
+from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec, View
+from workers.scorers.runtime import Runtime
 
 PARTS = ("sharpness", "exposure", "colourfulness", "blockiness")
 _BLOCK = 8
 
 
-def technical(spec: ScorerSpec, device: str) -> ScoreBatch:
+def technical(spec: ScorerSpec, runtime: Runtime) -> ScoreBatch:
     """The mean of the four parts, or the one part that the spec's `part` option names."""
-    del device  # pixels are read on the CPU
+    del runtime  # the decoder has measured them
     part = dict(spec.options).get("part")
 
     def score(batch: Batch) -> Floats:
-        table = batch.share("technical", lambda: np.stack([measure(image) for image in batch.images]))
+        table = np.stack(batch.view(spec.views[0]))[batch.image_of]
         return table.mean(1) if part is None else table[:, PARTS.index(part)]
 
     return score
@@ -77,17 +78,23 @@ def unblocked(grey: Floats) -> float:
     return 1 / (1 + max(0.0, float(np.mean(ratios)) - 1)) if ratios else 1.0
 
 
+_PARTS = View("workers.scorers.technical:measure")
+
 SPECS = (
     ScorerSpec(
         name="technical",
         summary="mean of sharpness, exposure, colourfulness and freedom from JPEG blocks, 0 to 1",
         factory="workers.scorers.technical:technical",
+        views=(_PARTS,),
+        range="0 to 1",
     ),
     *(
         ScorerSpec(
             name=f"technical-{part}",
             summary=f"{part} of the pixels alone, 0 to 1",
             factory="workers.scorers.technical:technical",
+            views=(_PARTS,),
+            range="0 to 1",
             options=(("part", part),),
         )
         for part in PARTS

@@ -15,6 +15,9 @@ from safetensors.torch import save_file
 from training.toyworld.tokenizer import CONTEXT, build_tokenizer
 from workers.scorers import clip
 from workers.scorers.base import Batch, ScorerSpec
+from workers.scorers.runtime import Runtime
+from workers.scorers.views import crop
+from workers.scorers.weights import assets_in
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,15 @@ def pictures() -> list[Image.Image]:
     return [Image.fromarray(random.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
 
 
+def spec(tower: Path, head: Path | None = None) -> ScorerSpec:
+    assets = assets_in(tower) + (assets_in(head) if head else ())
+    return ScorerSpec("s", "", "x:y", views=(clip.folder_view(tower),), assets=assets)
+
+
+def batch_of(images: list[Image.Image], prompts: list[str]) -> Batch:
+    return Batch.of(images, prompts, [crop(32)])
+
+
 def long_way(folder: Path) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Embeddings by explicit steps: PIL resize, crop, scale, normalise, encode, divide by the norm."""
     model = open_clip.create_model(f"local-dir:{folder}").eval()
@@ -82,41 +94,41 @@ def long_way(folder: Path) -> tuple[torch.Tensor, torch.Tensor, float]:
 
 def test_the_clip_score_is_the_cosine(tower: Path) -> None:
     image, text, _ = long_way(tower)
-    score = clip.clip_score(ScorerSpec("c", "", "x:y", tower=tower), "cpu")
-    np.testing.assert_allclose(score(Batch(pictures(), PROMPTS)), (image * text).sum(1), atol=2e-6)
+    score = clip.clip_score(spec(tower), Runtime())
+    np.testing.assert_allclose(score(batch_of(pictures(), PROMPTS)), (image * text).sum(1), atol=2e-6)
 
 
 def test_the_preference_score_is_the_cosine_times_the_learnt_scale(tower: Path) -> None:
     image, text, scale = long_way(tower)
-    score = clip.preference(ScorerSpec("p", "", "x:y", tower=tower), "cpu")
+    score = clip.preference(spec(tower), Runtime())
     assert scale == pytest.approx(np.exp(3), rel=1e-6)
-    np.testing.assert_allclose(score(Batch(pictures(), PROMPTS)), scale * (image * text).sum(1), atol=4e-5)
+    np.testing.assert_allclose(score(batch_of(pictures(), PROMPTS)), scale * (image * text).sum(1), atol=4e-5)
 
 
 def test_the_aesthetic_head_reads_the_normalised_embedding(tower: Path, tmp_path: Path) -> None:
     weight, bias = torch.randn(1, 12), torch.tensor([5.0])
-    save_file({"weight": weight, "bias": bias}, tmp_path / "head.safetensors")
+    save_file({"weight": weight, "bias": bias}, tmp_path / "aesthetic_head.safetensors")
     image, _, _ = long_way(tower)
-    score = clip.aesthetic(ScorerSpec("a", "", "x:y", tower=tower, head=tmp_path / "head.safetensors"), "cpu")
-    np.testing.assert_allclose(score(Batch(pictures(), PROMPTS)), image @ weight[0] + 5, atol=1e-5)
+    score = clip.aesthetic(spec(tower, tmp_path), Runtime())
+    np.testing.assert_allclose(score(batch_of(pictures(), PROMPTS)), image @ weight[0] + 5, atol=1e-5)
 
 
 def test_one_tower_pass_serves_every_head_on_it(tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_file({"weight": torch.zeros(1, 12), "bias": torch.zeros(1)}, tmp_path / "head.safetensors")
+    save_file({"weight": torch.zeros(1, 12), "bias": torch.zeros(1)}, tmp_path / "aesthetic_head.safetensors")
     passes: list[int] = []
-    embed = clip.ClipTower.embed
-    monkeypatch.setattr(clip.ClipTower, "embed", lambda self, batch: passes.append(1) or embed(self, batch))
-    batch = Batch(pictures(), PROMPTS)
+    images = clip.ClipTower.images
+    monkeypatch.setattr(clip.ClipTower, "images", lambda self, crops: passes.append(1) or images(self, crops))
+    batch = batch_of(pictures(), PROMPTS)
     for factory in (clip.clip_score, clip.preference, clip.aesthetic):
-        factory(ScorerSpec("s", "", "x:y", tower=tower, head=tmp_path / "head.safetensors"), "cpu")(batch)
+        factory(spec(tower, tmp_path), Runtime())(batch)
     assert passes == [1]
 
 
 def test_a_score_does_not_depend_on_its_neighbours(tower: Path) -> None:
-    score = clip.clip_score(ScorerSpec("c", "", "x:y", tower=tower), "cpu")
-    together = score(Batch(pictures(), PROMPTS))
-    apart = [score(Batch([image], [prompt]))[0] for image, prompt in zip(pictures(), PROMPTS, strict=True)]
-    backwards = score(Batch(pictures()[::-1], PROMPTS[::-1]))[::-1]
+    score = clip.clip_score(spec(tower), Runtime())
+    together = score(batch_of(pictures(), PROMPTS))
+    apart = [score(batch_of([image], [prompt]))[0] for image, prompt in zip(pictures(), PROMPTS, strict=True)]
+    backwards = score(batch_of(pictures()[::-1], PROMPTS[::-1]))[::-1]
     np.testing.assert_allclose(together, apart, atol=1e-6)
     np.testing.assert_allclose(together, backwards, atol=1e-6)
 
@@ -128,7 +140,7 @@ def test_an_unnormalised_embedding_would_be_noticed(tower: Path) -> None:
     _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tower}")
     with torch.no_grad():
         raw = model.encode_image(torch.stack([preprocess(picture) for picture in pictures()]))
-    score = clip.clip_score(ScorerSpec("c", "", "x:y", tower=tower), "cpu")(Batch(pictures(), PROMPTS))
+    score = clip.clip_score(spec(tower), Runtime())(batch_of(pictures(), PROMPTS))
     assert float(np.abs((raw * text).sum(1).numpy() - score).min()) > 0.01
 
 
@@ -136,6 +148,6 @@ def test_loading_a_tower_says_nothing_and_leaves_the_root_logger_as_it_was(
     tower: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = (logging.root.handlers[:], logging.root.level, logging.root.manager.disable)
-    clip.ClipTower(tower, "cpu")
+    clip.ClipTower(tower, Runtime(), "float32")
     assert (logging.root.handlers, logging.root.level, logging.root.manager.disable) == before
     assert capfd.readouterr().err == ""

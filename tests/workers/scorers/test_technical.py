@@ -79,7 +79,7 @@ def test_the_committee_gives_the_parts_and_their_mean() -> None:
     names = ["technical", *(f"technical-{part}" for part in PARTS)]
     committee = load_committee(names)
     pictures = [Image.new("RGB", (16, 16), colour) for colour in ("red", "navy", "white")]
-    scores = committee.score(pictures, ["a", "b", "c"])
+    scores = committee.score_pictures(pictures, ["a", "b", "c"])
     parts = np.stack([scores[committee.scorer_ids[name]] for name in names[1:]])
     np.testing.assert_allclose(scores[committee.scorer_ids["technical"]], parts.mean(0), rtol=1e-6)
     assert len(set(committee.scorer_ids.values())) == 5
@@ -90,13 +90,14 @@ def test_technical_measures_are_taken_once_per_batch(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         "workers.scorers.technical.measure", lambda image: calls.append(image) or np.zeros(4, np.float32)
     )
-    load_committee(["technical", "technical-exposure"]).score([Image.new("RGB", (8, 8))] * 3, ["x"] * 3)
-    assert len(calls) == 3
+    two = [Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), "red")]
+    load_committee(["technical", "technical-exposure"]).score_pictures([*two, two[0]], ["x"] * 3)
+    assert calls == two
 
 
 def test_a_batch_needs_a_prompt_per_image() -> None:
     with pytest.raises(ValueError, match="2 images but 1 prompts"):
-        Batch([Image.new("RGB", (8, 8))] * 2, ["one"])
+        Batch.of([Image.new("RGB", (8, 8))] * 2, ["one"], [])
 
 
 def test_every_scorer_says_what_it_is() -> None:
