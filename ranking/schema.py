@@ -79,6 +79,21 @@ FACTS: pa.Schema = pa.schema(
 FACTS_NAME = "image-facts"
 """Facts are committed like scores, under an id that begins so. No scorer may have this name."""
 
+EMBEDDINGS: pa.Schema = pa.schema(
+    [
+        ("kind", pa.string()),  # "image" or "prompt"
+        ("key", pa.string()),  # the image_uid or prompt_id
+        # Of length 1 within float16; null unless status is "ok". One dimension in a file. Not a list of fixed size: its
+        # type would differ with the tower, and need a dimension where no image of a slice could be read.
+        ("embedding", pa.list_(pa.float16())),
+        ("status", pa.string()),
+    ]
+)
+"""One row per distinct image of a slice, then one per distinct prompt, each in the order of first appearance."""
+
+EMBEDDING_PREFIX = "embedding-"
+"""Embeddings are committed like scores, under ids that begin so. No scorer may have such a name."""
+
 LABEL_GRAPH: pa.Schema = pa.schema(
     [
         ("wins_0", pa.int32()),

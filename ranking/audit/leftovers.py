@@ -7,6 +7,7 @@ from ranking.collection.candidates import scratch
 from ranking.errors import PairsieveError
 from ranking.names import scorer_name
 from ranking.store.blobs import Store
+from ranking.store.shards import holds_scores
 from ranking.store.trash import TRASH, original_key
 
 _COLLECT = "`pairsieve store gc --delete` takes it"
@@ -67,6 +68,8 @@ def _count_sizes(store: Store, held: Holdings, ledger: Ledger) -> None:
     ledger.count(10, "bytes unfinished", sum(candidate.bytes for candidate in scratch(store.workspace)))
     scorers: dict[str, set[str]] = {}
     for commit in held.commits.values():
+        if not holds_scores(commit.scorer_id):
+            continue
         scorers.setdefault(scorer_name(commit.scorer_id), set()).add(commit.scorer_id)
     for name, ids in sorted(scorers.items()):
         if len(ids) > 1:

@@ -16,7 +16,7 @@ from ranking.datasets import Revision
 from ranking.errors import NotFoundError, PairsieveError
 from ranking.schema import PAIRS, SUBSET_PAIRS
 from ranking.store.blobs import Store
-from ranking.store.commits import is_facts
+from ranking.store.shards import FACT_SHARD, kind_of
 from ranking.store.snapshots import Member, Snapshot, get_snapshot
 from ranking.subsets.catalog import Subset, subset_pairs
 from ranking.subsets.recipe import parse_recipe
@@ -123,7 +123,7 @@ def _compare(
         ledger.progress("recomputing scores", done, len(snapshot.scorers))
         paths = [store.local(member.file) for member in members if member.scorer_id == scorer_id]
         _differences(con, ledger, key, brute.scores(paths), brute.score_columns(name))
-    facts = [store.local(member.file) for member in members if is_facts(member.scorer_id)]
+    facts = [store.local(member.file) for member in members if kind_of(member.scorer_id) is FACT_SHARD]
     if facts:
         _differences(con, ledger, key, brute.facts(facts), {name: f"pairs.{name}" for name in brute.FACT_COLUMNS})
     rated = [store.local(revision.ratings.file) for revision in revisions if revision.ratings]

@@ -15,10 +15,11 @@ from ranking.audit.holdings import Holdings
 from ranking.audit.report import Ledger
 from ranking.datasets import Revision, Slice
 from ranking.errors import PairsieveError
-from ranking.schema import FACTS, OK, SCORES, STATUSES
+from ranking.schema import OK, STATUSES
 from ranking.store.blobs import Store
-from ranking.store.commits import Commit, is_facts
+from ranking.store.commits import Commit
 from ranking.store.parquet import DataFile
+from ranking.store.shards import EMBEDDING_SHARD, SCORE_SHARD, embedding_flaw, kind_of
 
 _KEYS = ["image_uid", "prompt_id"]
 _AGAIN = "restore it from a copy, or remove its marker and file and score the unit again"
@@ -59,25 +60,26 @@ def _slices(store: Store, data: DataFile, slices: Iterable[Slice]) -> Iterator[t
 
 
 def _check_shard(store: Store, ledger: Ledger, commit: Commit, items: pa.Table) -> None:
-    facts = is_facts(commit.scorer_id)
+    kind = kind_of(commit.scorer_id)
     try:
         table = pq.read_table(store.local(commit.file), page_checksum_verification=True, partitioning=None)
     except (pa.ArrowException, OSError, PairsieveError) as error:
         if store.exists(commit.file):
             ledger.error(3, commit.file, f"{commit.file} cannot be read ({error})")
         return
-    ledger.count(2, "files of facts" if facts else "score files")
+    ledger.count(2, f"files of {kind.what}")
     ledger.count(2, "rows", table.num_rows)
-    schema = FACTS if facts else SCORES
-    if not table.schema.equals(schema):
-        ledger.error(2, commit.file, f"{commit.file} has other columns than {', '.join(schema.names)}", _AGAIN)
+    if not table.schema.equals(kind.schema):
+        ledger.error(2, commit.file, f"{commit.file} has other columns than {', '.join(kind.schema.names)}", _AGAIN)
         return
-    wanted = pa.table({"image_uid": pc.unique(items["image_uid"])}) if facts else items
+    wanted = kind.keys(items)
     flaw = _flaw_of_keys(table.select(wanted.column_names), wanted)
     if flaw:
         ledger.error(2, commit.file, f"{commit.file} {flaw}", _AGAIN)
-    if not facts:
+    if kind is SCORE_SHARD:
         _check_scores(ledger, commit, table)
+    elif kind is EMBEDDING_SHARD:
+        _check_embeddings(ledger, commit, table)
     bad = table.num_rows - (pc.sum(pc.equal(table["status"], OK)).as_py() or 0)
     if bad != commit.n_bad:
         ledger.error(3, commit.file, f"{commit.file} has {bad} rows without a value, not the {commit.n_bad} recorded")
@@ -110,6 +112,13 @@ def _check_scores(ledger: Ledger, commit: Commit, table: pa.Table) -> None:
     wrong = pc.sum(pc.not_equal(pc.is_valid(score), pc.fill_null(pc.equal(status, OK), False))).as_py() or 0
     if wrong:
         ledger.error(6, commit.file, f"{commit.file} has {wrong} scores without status ok, or the reverse", _AGAIN)
+
+
+def _check_embeddings(ledger: Ledger, commit: Commit, table: pa.Table) -> None:
+    ledger.count(6, "embeddings", table.num_rows)
+    flaw = embedding_flaw(table)
+    if flaw:
+        ledger.error(6, commit.file, f"{commit.file}: {flaw}", _AGAIN)
 
 
 def _check_dataset(store: Store, ledger: Ledger, name: str, revisions: list[Revision]) -> None:

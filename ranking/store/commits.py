@@ -1,5 +1,5 @@
-"""Commits: a slice's scores by one scorer, or the facts of its images, become real when a marker appears. Not where
-they are computed."""
+"""Commits: a slice's scores by one scorer, the facts of its images or its embeddings become real when a marker appears.
+Not where they are computed."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ranking.errors import StoreError, UsageError
-from ranking.names import canonical_json, check_id, check_scorer_id, parse_json, scorer_name, sha256_file, utc_now
-from ranking.schema import FACTS, FACTS_NAME, OK, SCORES, STATUSES
+from ranking.names import canonical_json, check_id, check_scorer_id, parse_json, sha256_file, utc_now
+from ranking.schema import EMBEDDING_PREFIX, FACTS, FACTS_NAME, OK, SCORES, STATUSES
 from ranking.store.blobs import Store
-from ranking.store.parquet import DataFile, put_content, write_parquet, writing
+from ranking.store.parquet import LASTING, VECTORS, DataFile, put_content, write_parquet, writing
+from ranking.store.shards import EMBEDDING_SHARD, FACT_SHARD, embedding_flaw, holds_scores, kind_of
 from ranking.store.trash import settle
 
 
@@ -43,8 +44,9 @@ def commit_scores(
     Raises StoreError, and leaves nothing visible, for duplicate keys, a NaN or infinite score, an unknown status or
     a score that is present unless its status is "ok".
     """
-    if is_facts(scorer_id):
-        raise UsageError(f"{scorer_id} is no scorer", code="bad-name", hint=f"{FACTS_NAME} is kept for image facts")
+    if not holds_scores(scorer_id):
+        what = kind_of(scorer_id).what
+        raise UsageError(f"{scorer_id} is no scorer", code="bad-name", hint=f"that name is kept for {what}")
     if is_committed(store, scorer_id=scorer_id, unit=unit):
         return False
     where = f"scores of unit {unit} by {scorer_id}"
@@ -62,7 +64,7 @@ def commit_facts(store: Store, *, facts_id: str, unit: str, table: pa.Table, att
     `items` (the slice's items) in the order of first appearance. Raises StoreError, and leaves nothing visible, for
     other rows, an unknown status, or dimensions and hashes that do not go with the status.
     """
-    if not is_facts(facts_id):
+    if kind_of(facts_id) is not FACT_SHARD:
         raise UsageError(f"{facts_id} is not an id of image facts", code="bad-name", hint=f"it begins {FACTS_NAME}@")
     if is_committed(store, scorer_id=facts_id, unit=unit):
         return False
@@ -70,9 +72,22 @@ def commit_facts(store: Store, *, facts_id: str, unit: str, table: pa.Table, att
     return _commit_table(store, table.cast(FACTS), scorer_id=facts_id, unit=unit, attempt=attempt)
 
 
-def is_facts(scorer_id: str) -> bool:
-    """Whether commits under this id hold image facts, of whatever version, and not scores."""
-    return scorer_name(scorer_id) == FACTS_NAME
+def commit_embeddings(
+    store: Store, *, embedding_id: str, unit: str, table: pa.Table, attempt: str, items: pa.Table
+) -> bool:
+    """Make one unit's embeddings real, by the protocol and under the markers of scores. True if this call did it.
+
+    `embedding_id` begins `embedding-`. `table` has exactly the EMBEDDINGS schema: one row for each image of `items`
+    (the slice's items), then one for each prompt, in the order of first appearance. Raises StoreError, and leaves
+    nothing visible, for other rows, an unknown status, or vectors that are not of one dimension, finite and of length
+    1 as far as float16 tells (`shards.UNIT_LENGTH`).
+    """
+    if kind_of(embedding_id) is not EMBEDDING_SHARD:
+        raise UsageError(f"{embedding_id} is no embedding", code="bad-name", hint=f"its id begins {EMBEDDING_PREFIX}")
+    if is_committed(store, scorer_id=embedding_id, unit=unit):
+        return False
+    _check_embeddings(table, items, where=f"embeddings of unit {unit} as {embedding_id}")
+    return _commit_table(store, table, scorer_id=embedding_id, unit=unit, attempt=attempt)
 
 
 def _commit_table(store: Store, table: pa.Table, *, scorer_id: str, unit: str, attempt: str) -> bool:
@@ -91,7 +106,8 @@ def _commit_table(store: Store, table: pa.Table, *, scorer_id: str, unit: str, a
 
 def _put_data(store: Store, table: pa.Table, *, scorer_id: str, unit: str) -> DataFile:
     with writing(store, f"the rows of unit {unit} by {scorer_id}") as path:
-        write_parquet(path, table.schema, table.to_batches())
+        layout = VECTORS if kind_of(scorer_id) is EMBEDDING_SHARD else LASTING
+        write_parquet(path, table.schema, table.to_batches(), layout=layout)
         # Read back what the disk holds before any marker can name it.
         written = pq.read_table(path, page_checksum_verification=True, partitioning=None)
         if not written.equals(table):
@@ -173,11 +189,8 @@ def _in_order_of(items: pa.Table, table: pa.Table, *, where: str) -> pa.Table:
 
 def _check_facts(table: pa.Table, items: pa.Table, *, where: str) -> None:
     _check_shape(table, FACTS, where=where)
-    if table["status"].null_count:
-        raise _refusal("a status is null", where=where)
     _check_statuses(table, where=where)
-    uids = pc.unique(items["image_uid"])
-    if not table["image_uid"].combine_chunks().equals(uids.cast(pa.string())):
+    if not table.select(["image_uid"]).equals(FACT_SHARD.keys(items)):
         raise _refusal("the rows are not the images of the slice in order of first appearance", where=where)
     good = pc.equal(table["status"], OK)
     for name in ("width", "height", "phash"):
@@ -188,12 +201,24 @@ def _check_facts(table: pa.Table, items: pa.Table, *, where: str) -> None:
         raise _refusal("an image with status ok lacks its size or sha256", where=where)
 
 
+def _check_embeddings(table: pa.Table, items: pa.Table, *, where: str) -> None:
+    _check_shape(table, EMBEDDING_SHARD.schema, where=where)
+    _check_statuses(table, where=where)
+    if not table.select(["kind", "key"]).equals(EMBEDDING_SHARD.keys(items)):
+        raise _refusal("the rows are not the images, then the prompts, in order of first appearance", where=where)
+    flaw = embedding_flaw(table)
+    if flaw:
+        raise _refusal(flaw, where=where)
+
+
 def _check_shape(table: pa.Table, schema: pa.Schema, *, where: str) -> None:
     if not table.schema.equals(schema):
         raise _refusal(f"columns are {_columns(table.schema)}, not {_columns(schema)}", where=where)
 
 
 def _check_statuses(table: pa.Table, *, where: str) -> None:
+    if table["status"].null_count:
+        raise _refusal("a status is null", where=where)
     unknown = sorted(set(pc.unique(table["status"]).to_pylist()) - set(STATUSES))
     if unknown:
         raise _refusal(f"unknown status {', '.join(unknown)}", where=where)

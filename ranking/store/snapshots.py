@@ -1,6 +1,7 @@
 """Snapshots: numbered, hashed, immutable lists of commits that everything downstream cites. Not where scores
 are joined."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,7 +9,8 @@ from ranking.datasets import list_datasets
 from ranking.errors import NotFoundError, StoreError
 from ranking.names import canonical_json, parse_json, scorer_name, sha256_hex, utc_now
 from ranking.store.blobs import Store
-from ranking.store.commits import Commit, is_facts, list_commits
+from ranking.store.commits import Commit, list_commits
+from ranking.store.shards import holds_scores
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class DatasetPin:
 @dataclass(frozen=True)
 class Snapshot:
     """A numbered state of the store. `scorers` says which scorer id stands for each scorer name: the one with
-    most rows, ties going to the lexically first. `members` are all commits, those of image facts (`is_facts`)
-    included. `sha` covers datasets, scorers and members, so it is the same elsewhere."""
+    most rows, ties going to the lexically first. `members` are all commits, those of image facts and embeddings
+    (`shards.kind_of`) included. `sha` covers datasets, scorers and members, so it is the same elsewhere."""
 
     n: int
     sha: str
@@ -48,8 +50,8 @@ class Snapshot:
 
     @property
     def score_members(self) -> tuple[Member, ...]:
-        """The members that hold scores: all but the facts about images."""
-        return tuple(member for member in self.members if not is_facts(member.scorer_id))
+        """The members that hold scores: all but the facts about images and the embeddings."""
+        return tuple(member for member in self.members if holds_scores(member.scorer_id))
 
 
 def create_snapshot(store: Store) -> Snapshot:
@@ -158,10 +160,13 @@ def _checked_members(store: Store, commits: list[Commit]) -> tuple[Member, ...]:
 
 
 def _chosen_scorers(members: tuple[Member, ...]) -> dict[str, str]:
+    return fullest_ids(member for member in members if holds_scores(member.scorer_id))
+
+
+def fullest_ids(members: Iterable[Member]) -> dict[str, str]:
+    """For each name among the members its id with most rows, ties going to the lexically first; sorted by name."""
     rows: dict[str, int] = {}
     for member in members:
-        if is_facts(member.scorer_id):
-            continue
         rows[member.scorer_id] = rows.get(member.scorer_id, 0) + member.rows
     chosen: dict[str, str] = {}
     for scorer_id in sorted(rows, key=lambda scorer_id: (-rows[scorer_id], scorer_id)):

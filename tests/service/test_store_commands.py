@@ -24,7 +24,7 @@ def test_an_audit_shows_ten_lines_and_succeeds(scored: Store) -> None:
     assert shell.status == 0, shell.err
     for number in range(1, 11):
         assert f"I{number} " in shell.out
-    assert f"{len(list_commits(scored))} score files" in " ".join(shell.out.split())
+    assert f"{len(list_commits(scored))} files of scores" in " ".join(shell.out.split())
 
 
 def test_an_audit_as_json_gives_counts_and_findings(scored: Store) -> None:

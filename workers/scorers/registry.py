@@ -18,7 +18,7 @@ from PIL import Image
 
 from ranking.errors import PairsieveError, UnknownNameError
 from ranking.names import check_name
-from ranking.schema import FACTS_NAME
+from ranking.store.shards import SCORE_SHARD, kind_of_name
 from workers.scorers.base import PRECISIONS, Batch, Embed, Embeddings, Floats, ScoreBatch, ScorerSpec, View
 from workers.scorers.runtime import Runtime, check_device, pick_device
 from workers.scorers.weights import WeightsError
@@ -36,9 +36,9 @@ def specs() -> dict[str, ScorerSpec]:
     groups += [entry.load() for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)]
     for spec in (spec for group in groups for spec in group):
         check_name("scorer", spec.name)
-        if spec.name == FACTS_NAME:
+        if kind_of_name(spec.name) is not SCORE_SHARD:
             raise PairsieveError(
-                f"an installed package names a scorer {FACTS_NAME!r}, a name kept for facts about images",
+                f"an installed package names a scorer {spec.name!r}, a name kept for {kind_of_name(spec.name).what}",
                 code="scorer-name-taken",
                 hint="uninstall it",
             )

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from aged import DAY, age, age_all
+from embedded import CLIP, embed_all
 from pickapic_factory import rows, write
 from scored import score_all
 
@@ -40,8 +41,8 @@ RECIPE = {"name": "best", "dataset": "pets", "metric": {"name": "margin", "score
 
 @pytest.fixture(scope="module")
 def undamaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with two revisions, two scorers, facts, two snapshots, a wide table, a subset, a pin, a run that is
-    done, one that is open, a dead slice and an open one."""
+    """A store with two revisions, two scorers, facts, embeddings, snapshots, a wide table, a subset, a pin, a run that
+    is done, one that is open, a dead slice and an open one."""
     folder = tmp_path_factory.mktemp("undamaged")
     store = Store.open(folder / "store")
     ingest(store, write(folder / "a.parquet", rows(8)), "pets", slice_items=5)
@@ -54,6 +55,7 @@ def undamaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for piece in facts.slices:
         items = plan.read_items(store, facts, piece)
         commit_facts(store, facts_id=FACTS_ID, unit=piece.unit, table=facts_of(items), attempt="f", items=items)
+    embed_all(store)
     rate(store)
     snapshot = create_snapshot(store)
     wide_table(store, snapshot, "pets")
@@ -193,6 +195,18 @@ def strange_rows(store: Store) -> str:
 
 def facts_of_other_images(store: Store) -> str:
     return replace_rows(store, rows_of(store, FACTS_ID).slice(1), scorer_id=FACTS_ID)
+
+
+def embeddings_of_other_images(store: Store) -> str:
+    return replace_rows(store, rows_of(store, CLIP).slice(1), scorer_id=CLIP)
+
+
+def longer_embedding(store: Store) -> str:
+    table = rows_of(store, CLIP)
+    vectors = [[2 * value for value in vector] for vector in table["embedding"].to_pylist()]
+    return replace_rows(
+        store, table.set_column(2, "embedding", pa.array(vectors, table["embedding"].type)), scorer_id=CLIP
+    )
 
 
 def with_score(store: Store, score: float | None) -> str:
@@ -351,6 +365,8 @@ DAMAGES: list[tuple[str, Callable[[Store], str], int]] = [
     ("rows in another order", reordered_rows, 2),
     ("rows of another image", strange_rows, 2),
     ("facts of other images", facts_of_other_images, 2),
+    ("embeddings of other images", embeddings_of_other_images, 2),
+    ("an embedding that is too long", longer_embedding, 6),
     ("a NaN", lambda s: with_score(s, float("nan")), 6),
     ("an infinite score", lambda s: with_score(s, float("inf")), 6),
     ("no score with status ok", lambda s: with_score(s, None), 6),
@@ -407,7 +423,9 @@ def test_an_undamaged_store_has_no_finding(held: Store) -> None:
     looked = report.looked
     assert (looked[1]["units dead"], looked[1]["units open"], looked[1]["attempts"]) == (1, 1, 2)
     assert looked[1]["units done"] == sum(plan.progress(held, job).units_done for job in plan.list_plans(held)) > 0
-    assert looked[2]["score files"] + looked[2]["files of facts"] == looked[1]["markers"]
+    assert (
+        sum(looked[2][f"files of {what}"] for what in ("scores", "image facts", "embeddings")) == looked[1]["markers"]
+    )
     assert (looked[5]["snapshots"], looked[5]["subsets"], looked[8]["subsets"], looked[8]["wide tables"]) == (
         3,
         1,

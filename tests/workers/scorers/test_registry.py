@@ -68,7 +68,7 @@ def test_missing_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         resolve(["mine"])
 
 
-@pytest.mark.parametrize("taken", ["technical", "image-facts"])
+@pytest.mark.parametrize("taken", ["technical", "image-facts", "embedding-clip-l14"])
 def test_no_package_can_claim_a_name_that_is_taken(monkeypatch: pytest.MonkeyPatch, taken: str) -> None:
     class Entry:
         name = "rival"
