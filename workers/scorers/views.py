@@ -1,4 +1,4 @@
-"""Views: the ways in which scorers see a picture. Plain Pillow and numpy, so that decoder processes stay small."""
+"""Views: the ways in which scorers see a picture. Plain Pillow and numpy, so that decoder processes need no torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ranking.images import MAX_PIXELS, ImageError
+from ranking.schema import TOO_LARGE
 from workers.scorers.base import View
+from workers.scorers.bicubic import resampled
 
-_RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+MOST_PIXELS = 2 * MAX_PIXELS
+"""A view may blow a picture up to this many pixels and no further: 200 MB of Pillow's memory."""
+
+RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+CLIP_MEAN_COLOUR = (122, 116, 104)
+"""CLIP's mean pixel times 255, cut to whole numbers as LLaVA does."""
 
 
 def crop(size: int, resample: str = "bicubic") -> View:
@@ -17,21 +25,62 @@ def crop(size: int, resample: str = "bicubic") -> View:
     return View("workers.scorers.views:shortest_crop", (("size", size), ("resample", resample)))
 
 
+def float_crop(size: int) -> View:
+    """The same square by HPSv2's way, which resizes after the change to float: float32 of shape (size, size, 3), 0 to 1
+    with bicubic overshoot beyond both. torchvision >= 0.17's Resize of a tensor (antialias=True), to 2e-6."""
+    return View("workers.scorers.views:shortest_float_crop", (("size", size),))
+
+
 def squash(size: int, resample: str = "bicubic") -> View:
     """The whole picture as a square, its aspect given up: uint8 of shape (size, size, 3). What SigLIP sees."""
     return View("workers.scorers.views:squashed", (("size", size), ("resample", resample)))
 
 
+def padded(size: int, colour: tuple[int, int, int] = CLIP_MEAN_COLOUR) -> View:
+    """The whole picture in the middle of a square of `colour`, then bicubically to `size`: uint8 of shape
+    (size, size, 3). What LLaVA and VQAScore's CLIP-FlanT5 see ("expand to square")."""
+    return View("workers.scorers.views:padded_square", (("size", size), ("colour", colour)))
+
+
 def shortest_crop(image: Image.Image, *, size: int, resample: str) -> NDArray[np.uint8]:
-    """See `crop`."""
-    short, long = sorted(image.size)
-    longer = int(size * long / short)
-    wide = (size, longer) if image.width <= image.height else (longer, size)
-    small = image.resize(wide, _RESAMPLE[resample])
-    left, top = round((small.width - size) / 2.0), round((small.height - size) / 2.0)
+    """See `crop`. ImageError (too_large) where the picture would have more than MOST_PIXELS before it is cropped."""
+    wide, (left, top) = _shortest_to(size, image.size)
+    small = image.resize(wide, RESAMPLE[resample])
     return np.asarray(small.crop((left, top, left + size, top + size)))
 
 
+def shortest_float_crop(image: Image.Image, *, size: int) -> NDArray[np.float32]:
+    """See `float_crop`. Refuses what `shortest_crop` refuses, so that both see the same pictures."""
+    (width, height), (left, top) = _shortest_to(size, image.size)
+    return resampled(np.asarray(image), height=height, width=width, box=(top, left, size)) / np.float32(255)
+
+
 def squashed(image: Image.Image, *, size: int, resample: str) -> NDArray[np.uint8]:
-    """See `squash`."""
-    return np.asarray(image.resize((size, size), _RESAMPLE[resample]))
+    """See `squash`. ImageError (too_large) as for the others: Pillow resizes one side after the other."""
+    _check_pixels(size, max(image.size))
+    return np.asarray(image.resize((size, size), RESAMPLE[resample]))
+
+
+def padded_square(image: Image.Image, *, size: int, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """See `padded`. ImageError (too_large) where the square would have more than MOST_PIXELS."""
+    side = max(image.size)
+    _check_pixels(side, side)
+    if image.width != image.height:
+        square = Image.new("RGB", (side, side), tuple(colour))
+        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        image = square
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _shortest_to(size: int, picture: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width and height with the shorter one at `size`, and left and top of the square in the middle."""
+    short, long = sorted(picture)
+    longer = int(size * long / short)
+    _check_pixels(size, longer)
+    width, height = (size, longer) if picture[0] <= picture[1] else (longer, size)
+    return (width, height), (round((width - size) / 2.0), round((height - size) / 2.0))
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise ImageError(f"a scorer would see {width} × {height} pixels of the image", status=TOO_LARGE)
