@@ -1,4 +1,4 @@
-"""What scorers see, pixel for pixel as torchvision, open_clip and transformers see pictures that are easy to get wrong."""
+"""What scorers see, pixel for pixel as torchvision, open_clip and transformers see it, on pictures that are hard."""
 
 import io
 from collections.abc import Callable
@@ -17,19 +17,8 @@ from tests.workers.noise import noisy_pixels
 from workers.scorers import views
 from workers.scorers.base import View
 
-SIZES = [(224, 224), (512, 512), (225, 223), (301, 199), (17, 5), (1, 9), (9, 1), (1, 1), (1023, 768), (3, 700), (99, 2)]
-    (224, 224),
-    (512, 512),
-    (225, 223),
-    (301, 199),
-    (17, 5),
-    (1, 9),
-    (9, 1),
-    (1, 1),
-    (1023, 768),
-    (3, 700),
-    (100, 2),
-]
+ODD_SIZES = [(225, 223), (301, 199), (17, 5), (1, 9), (9, 1), (1, 1), (1023, 768), (3, 700), (99, 2)]
+SIZES = [(224, 224), (512, 512), *ODD_SIZES]
 BICUBIC = InterpolationMode.BICUBIC
 
 
