@@ -20,6 +20,9 @@ class Settings(BaseSettings):
     cache: str = Field(
         default="~/.cache/pairsieve", min_length=1, description="where copies of what a bucket holds are kept"
     )
+    weights: str = Field(
+        default="~/.cache/pairsieve/weights", min_length=1, description="where scorers' weights are kept"
+    )
     cache_gb: float = Field(default=50, gt=0, description="GB of such copies, beyond which the unused are removed")
     broker: str | None = Field(default=None, description="a Redis URL; without it work runs on this machine only")
     host: str = Field(default="127.0.0.1", min_length=1, description="address the API listens on")

@@ -24,10 +24,13 @@ settings.load_profile("pairsieve")
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No PAIRSIEVE_ or AWS_ variable of the developer's shell reaches a test."""
-    for name in [name for name in os.environ if name.startswith(("PAIRSIEVE_", "AWS_"))]:
+def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No PAIRSIEVE_, AWS_ or HF_ variable of the developer's shell reaches a test, nor any weights of this machine."""
+    for name in [name for name in os.environ if name.startswith(("PAIRSIEVE_", "AWS_", "HF_"))]:
         monkeypatch.delenv(name)
+    nothing = tmp_path_factory.getbasetemp() / "no-weights"
+    monkeypatch.setenv("PAIRSIEVE_WEIGHTS", str(nothing))
+    monkeypatch.setenv("HF_HUB_CACHE", str(nothing / "hub"))
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Files of weights: where they come from, what fixes them, and how they are fetched."""
