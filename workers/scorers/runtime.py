@@ -61,14 +61,17 @@ class InParts:
     """A function of a tensor on the device, run over arrays on the host in parts. When the device's memory does not
     hold a part, parts are halved from then on; one input alone that does not fit raises torch.OutOfMemoryError."""
 
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], runtime: Runtime) -> None:
-        """`function` maps (n, …) on the device to (n, d)."""
+    def __init__(self, function: Callable[..., torch.Tensor], runtime: Runtime, *, keep: bool = False) -> None:
+        """`function` maps (n, …) on the device to (n, …). With `keep` the values stay there in their own dtype, for
+        another tower to read."""
         self._function = function
         self._device = runtime.device
+        self._keep = keep
         self.part = runtime.part
 
-    def __call__(self, inputs: Sequence[NDArray[Any]]) -> torch.Tensor:
-        """The function's values for stacked inputs, float32 of shape (len(inputs), d) on the CPU."""
+    def __call__(self, inputs: Sequence[NDArray[Any]], *beside: torch.Tensor) -> torch.Tensor:
+        """The function's values for stacked inputs, float32 of shape (len(inputs), …) on the CPU unless they are
+        kept. What is `beside` reaches the function as it is, with every part."""
         import torch
 
         done: list[torch.Tensor] = []
@@ -79,7 +82,7 @@ class InParts:
                 if self._device.startswith("cuda"):
                     stacked = stacked.pin_memory()
                 try:
-                    values = self._function(stacked.to(self._device, non_blocking=True)).float()
+                    values = self._function(stacked.to(self._device, non_blocking=True), *beside)
                 except torch.OutOfMemoryError:
                     if self.part == 1:
                         raise
@@ -88,6 +91,6 @@ class InParts:
                     if self._device.startswith("cuda"):
                         torch.cuda.empty_cache()
                     continue
-                done.append(values)
+                done.append(values if self._keep else values.float())
                 start += len(stacked)
-            return torch.cat(done).cpu()
+            return torch.cat(done) if self._keep else torch.cat(done).cpu()
