@@ -174,8 +174,20 @@ def test_addresses_are_read(source: str, meant: object) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    "|hf://org/a/x|hf://a@main/x|hf://org/a@main/../x|hf://org/a@main/|http://host/x|https://host|file:///etc/passwd"
-    "|s3://bucket/x|https:///x|http://127.0.0.1.evil.org/x|https://[x".split("|"),
+    [
+        "",
+        "hf://org/a/x",
+        "hf://a@main/x",
+        "hf://org/a@main/../x",
+        "hf://org/a@main/",
+        "http://host/x",
+        "https://host",
+        "file:///etc/passwd",
+        "s3://bucket/x",
+        "https:///x",
+        "http://127.0.0.1.evil.org/x",
+        "https://[x",
+    ],
 )
 def test_what_is_no_address_of_one_file_is_refused(source: str) -> None:
     with pytest.raises(UsageError, match="no address"):
