@@ -94,7 +94,7 @@ def evaluate(
     settings = settings or config.evaluation or EvaluationConfig()
     prompts = read_prompts(settings.prompts)
     scorers = [judge for judge in settings.judges if judge != ORACLE]
-    ids = resolve(scorers)
+    ids = resolve(scorers, store=store)
     content = settings.model_dump() | {
         "prompts": prompts,
         "judges": sorted(ids.values()),
@@ -111,7 +111,7 @@ def evaluate(
     base = draw(store, model, None, prompts, settings, on_images=lambda d, t: tell("base", d, t))
     run = draw(store, model, output, prompts, settings, on_images=lambda d, t: tell("run", d, t))
 
-    before, after = _judge(base, settings.judges, chosen), _judge(run, settings.judges, chosen)
+    before, after = (_judge(samples, settings.judges, chosen, store) for samples in (base, run))
     evaluation = Evaluation(
         run_id=run_id,
         settings=settings.model_dump(mode="json"),
@@ -243,11 +243,11 @@ def win_rate(
     )
 
 
-def _judge(samples: Samples, judges: tuple[str, ...], device: str) -> dict[str, NDArray[np.float32]]:
+def _judge(samples: Samples, judges: tuple[str, ...], device: str, store: Store) -> dict[str, NDArray[np.float32]]:
     scores: dict[str, NDArray[np.float32]] = {}
     names = [judge for judge in judges if judge != ORACLE]
     if names:
-        committee = load_committee(names, device)
+        committee = load_committee(names, device, store=store)
         by_id = committee.score_pictures(samples.images, samples.prompts)
         scores = {name: by_id[scorer_id] for name, scorer_id in committee.scorer_ids.items()}
     if ORACLE in judges:

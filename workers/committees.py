@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from celery.utils.log import get_logger
 
+from ranking.store.blobs import Store
 from workers.engine import Committee
 from workers.scorers.registry import load_committee
 
@@ -15,8 +16,8 @@ _KEPT = 2  # a job that is nearly done asks for fewer scorers than the next one
 _warm: OrderedDict[tuple[str, ...], Committee] = OrderedDict()
 
 
-def committee_for(scorer_ids: Sequence[str]) -> Committee:
-    """A committee that has these scorers, loaded now unless one is warm.
+def committee_for(scorer_ids: Sequence[str], *, store: Store | None = None) -> Committee:
+    """A committee that has these scorers, of the installed ones or the store's, loaded now unless one is warm.
 
     The caller compares the ids: the weights here may be others than those of the plan.
     """
@@ -27,6 +28,6 @@ def committee_for(scorer_ids: Sequence[str]) -> Committee:
     while len(_warm) >= _KEPT:
         _warm.popitem(last=False)
     logger.info("Loading %s", ", ".join(wanted))
-    committee: Committee = load_committee(wanted)
+    committee: Committee = load_committee(wanted, store=store)
     _warm[wanted] = committee
     return committee

@@ -3,7 +3,7 @@ not in it."""
 
 # mypy: disable-error-code="untyped-decorator"
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from celery import shared_task
 from celery.utils.log import get_task_logger
@@ -36,12 +36,12 @@ def score_slice(job_id: str, unit: str) -> None:
         return
     try:
         for scorer_id in plan.scorer_ids:
-            choose(scorer_id)
+            choose(scorer_id, store=store)
     except PairsieveError as error:  # not an attempt: a worker with the plan's weights may come
         logger.error("Left job %s to other workers: %s", job_id, error)
         return
     try:
-        outcome = score_one(store, plan, piece, committee_for)
+        outcome = score_one(store, plan, piece, partial(committee_for, store=store))
     except Exception as error:
         # Swallowed for Celery only: the attempt says it, and the reconciler tries again or gives the slice
         # up.
@@ -66,7 +66,7 @@ def reconcile_store() -> None:
 def advance() -> None:
     """Take the open ticks of the schedules as far as they go now."""
     store = open_store()
-    for state in advance_schedules(store, Publisher(store), resolve):
+    for state in advance_schedules(store, Publisher(store), partial(resolve, store=store)):
         logger.info("Schedule %s is %s: %s", state.schedule, state.state, state.detail)
 
 

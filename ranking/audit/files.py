@@ -41,6 +41,9 @@ def named_files(held: Holdings) -> Iterator[NamedFile]:
                 yield NamedFile(part.file, by, part.sha256, part.bytes, part.rows)
     for key, subset in held.subsets.items():
         yield NamedFile(subset.pairs_key, key, subset.sha256, None, subset.rows)
+    for key, trained in held.trained.items():
+        for file in (*trained.files, *trained.papers):
+            yield NamedFile(trained.key(file), key, file.sha256, file.bytes, None)
 
 
 def derived(store: Store, held: Holdings, newest: Snapshot | None) -> Iterator[NamedFile]:
@@ -112,12 +115,14 @@ def _check_content(store: Store, ledger: Ledger, file: NamedFile) -> None:
             )
             ledger.damaged.add(file.key)
             return
+        if file.rows is None:
+            return  # no table
         rows = pq.read_metadata(store.local(file.key)).num_rows
     except (pa.ArrowException, OSError, PairsieveError) as error:
         ledger.error(3, file.key, f"{file.key} cannot be read ({error})", file.todo)
         ledger.damaged.add(file.key)
         return
-    if file.rows is not None and rows != file.rows:
+    if rows != file.rows:
         ledger.error(3, file.key, f"{file.key} has {rows} rows, not the {file.rows} that {file.by} records", file.todo)
         ledger.damaged.add(file.key)
 

@@ -12,7 +12,7 @@ from ranking.store.snapshots import Snapshot, get_snapshot, snapshot_key
 def check_history(store: Store, held: Holdings, ledger: Ledger) -> Snapshot | None:
     """Look at every snapshot, one at a time as each may list thousands of files, and at the chains; returns
     the newest snapshot if it reads."""
-    canonical(store, ledger, 5, [*held.subsets, *held.pins, *held.runs, *held.run_ends])
+    canonical(store, ledger, 5, [*held.subsets, *held.trained, *held.pins, *held.runs, *held.run_ends])
     for name, revisions in held.revisions.items():
         _check_chain(ledger, name, [(revision.number, revision.sha, revision.parent) for revision in revisions])
         keys = [f"datasets/{name}/revisions/{revision.number:010d}.json" for revision in revisions]
@@ -36,6 +36,7 @@ def check_history(store: Store, held: Holdings, ledger: Ledger) -> Snapshot | No
         ledger.count(5, "snapshots")
         before = newest = snapshot
     ledger.count(5, "subsets", len(held.subsets))
+    ledger.count(5, "trained scorers", len(held.trained))
     _check_gaps(store, held, ledger)
     return newest
 

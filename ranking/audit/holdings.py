@@ -17,6 +17,7 @@ from ranking.store.commits import Commit, get_commit
 from ranking.store.refs import Pin, get_pin
 from ranking.store.snapshots import snapshot_numbers
 from ranking.subsets.catalog import Subset, get_manifest
+from ranking.trained import SCORERS, TrainedScorer, read_manifest
 
 _Record = TypeVar("_Record")
 
@@ -33,6 +34,7 @@ class Holdings:
     runs: dict[str, RunPlan] = field(default_factory=dict)
     run_ends: dict[str, dict[str, Any]] = field(default_factory=dict)
     subsets: dict[str, Subset] = field(default_factory=dict)
+    trained: dict[str, TrainedScorer] = field(default_factory=dict)
     snapshots: list[int] = field(default_factory=list)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     dead: dict[str, Dead] = field(default_factory=dict)
@@ -60,6 +62,8 @@ def read_holdings(store: Store, ledger: Ledger) -> Holdings:
         _read_run(store, ledger, held, run_id)
     manifests = [key for key in store.list("subsets") if key.endswith("/manifest.json")]
     held.subsets = _read(store, ledger, 5, manifests, get_manifest)
+    manifests = [key for key in store.list(SCORERS) if key.endswith("/manifest.json")]
+    held.trained = _read(store, ledger, 5, manifests, read_manifest)
     with ledger.expecting(5, "snapshots"):
         held.snapshots = snapshot_numbers(store)
     held.attempts = _read(store, ledger, 1, store.list("attempts"), _attempt)

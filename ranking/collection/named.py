@@ -14,14 +14,15 @@ from ranking.store.commits import list_commits
 from ranking.store.refs import list_refs
 from ranking.store.snapshots import get_snapshot, snapshot_numbers
 from ranking.subsets.catalog import list_subsets
+from ranking.trained import list_trained
 
 
 @dataclass(frozen=True)
 class Named:
-    """The keys of files that a marker, revision, snapshot, subset or useful derived table names; the units of
-    all datasets; the numbers of snapshots that are the newest, or that a subset or pin cites; their hashes, with
-    those of the revisions that they saw or that are the newest; and for each run that has ended the folder of the
-    output that counts, or None."""
+    """The keys of files that a marker, revision, snapshot, subset, trained scorer or useful derived table names; the
+    units of all datasets; the numbers of snapshots that are the newest, or that a subset or pin cites; their hashes,
+    with those of the revisions that they saw or that are the newest; and for each run that has ended the folder of
+    the output that counts, or None."""
 
     files: frozenset[str]
     units: frozenset[str]
@@ -41,6 +42,8 @@ def read_named(store: Store) -> Named:
         units.update(piece.unit for revision in revisions for piece in revision.slices)
         shas.add(revisions[-1].sha)
     cited: dict[int, str] = {}
+    for trained in list_trained(store):
+        files.update(trained.key(file) for file in (*trained.files, *trained.papers))
     for subset in list_subsets(store):
         files.add(subset.pairs_key)
         cited[subset.snapshot.n] = subset.snapshot.sha

@@ -21,6 +21,17 @@ def open_store() -> Store:
     return Store.open(load_settings().store)
 
 
+def store_if_any() -> Store | None:
+    """The store of this environment, or None where there is none yet: for commands that would not make one."""
+    from pathlib import Path
+
+    from ranking.settings import load_settings
+    from ranking.store.bucket import is_bucket
+
+    place = load_settings().store
+    return open_store() if is_bucket(place) or Path(place).is_dir() else None
+
+
 def split_names(text: str) -> list[str]:
     """The distinct names of "a,b, c", in order. UsageError where there is none."""
     from ranking.errors import UsageError

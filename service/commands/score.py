@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.options import Json, open_store, split_names
+from service.commands.options import Json, open_store, split_names, store_if_any
 
 if TYPE_CHECKING:
     from ranking.plan import Plan
@@ -37,7 +37,7 @@ def score(
     from workers.scorers.runtime import check_device
 
     store = open_store()
-    ids = resolve(split_names(scorers))
+    ids = resolve(split_names(scorers), store=store)
     check_device(device)
     plan = create_plan(store, dataset, ids.values())
     report = None
@@ -79,7 +79,7 @@ def score_now(store: Store, plan: Plan, scorers: list[str], *, device: str, quie
         return DriveReport((), (), ())
     with progress_bar("scoring images", quiet=quiet) as advance:
         advance(0, total)
-        committee = load_committee(scorers, device)
+        committee = load_committee(scorers, device, store=store)
         done = 0
 
         def count(items: int) -> None:
@@ -91,7 +91,7 @@ def score_now(store: Store, plan: Plan, scorers: list[str], *, device: str, quie
 
 
 def scorers(json: Json = False) -> None:
-    """List the scorers that are installed here."""
+    """List the scorers that are installed here or trained into the store."""
     from service.console import print_json, print_table
     from workers.scorers.registry import specs
 
@@ -103,7 +103,7 @@ def scorers(json: Json = False) -> None:
             "ready": not spec.missing,
             "summary": spec.summary,
         }
-        for spec in specs().values()
+        for spec in specs(store_if_any()).values()
     ]
     if json:
         print_json(rows)

@@ -141,7 +141,7 @@ def schedule_add(
 
     store = open_store()
     names = split_names(scorers)
-    resolve(names)
+    resolve(names, store=store)
     if source is None:
         get_dataset(store, dataset)
     elif not scheme_of(source):

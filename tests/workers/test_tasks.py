@@ -69,7 +69,8 @@ def test_a_job_for_scorers_that_are_not_here_is_left_to_others_and_counts_no_try
 def test_a_failure_is_logged_in_one_line_and_kept_from_celery(
     store: Store, dataset: Dataset, technical: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def no_weights(names: list[str]) -> None:
+    def no_weights(names: list[str], *, store: object) -> None:
+        del store
         raise PairsieveError(f"the weights of {names[0].partition('@')[0]} are torn", hint="load them again")
 
     monkeypatch.setattr(committees, "load_committee", no_weights)
@@ -83,7 +84,7 @@ def test_a_failure_is_logged_in_one_line_and_kept_from_celery(
 
 def test_scorers_stay_loaded_between_slices_but_not_all_that_ever_were(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[list[str]] = []
-    monkeypatch.setattr(committees, "load_committee", lambda names: loaded.append(names) or object())
+    monkeypatch.setattr(committees, "load_committee", lambda names, store: loaded.append(names) or object())
     ids = [f"scorer-{number}@0000000000aa" for number in range(3)]
     first = committee_for(ids[:2])
     assert committee_for(list(reversed(ids[:2]))) is first and len(loaded) == 1

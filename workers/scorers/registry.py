@@ -1,14 +1,15 @@
 """Which scorers there are, and the committee that runs several of them over one batch.
 
-Scorers come from `technical` and from every installed entry point of the group `pairsieve.scorers`, whose object
-is a sequence of `ScorerSpec`. Importing this module and resolving names loads no model.
+Scorers come from `technical`, from every installed entry point of the group `pairsieve.scorers`, whose object is a
+sequence of `ScorerSpec`, and from the store, where they were trained. Importing this module and resolving names loads
+no model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -17,10 +18,13 @@ import numpy as np
 from PIL import Image
 
 from ranking.errors import PairsieveError, UnknownNameError
-from ranking.names import check_name
+from ranking.names import NAME, check_name
+from ranking.store.blobs import Store
 from ranking.store.shards import SCORE_SHARD, kind_of_name
+from ranking.trained import trained_names
 from workers.scorers.base import PRECISIONS, Batch, Embed, Embeddings, Floats, ScoreBatch, ScorerSpec, View
 from workers.scorers.runtime import Runtime, check_device, pick_device
+from workers.scorers.trained import find_trained, trained_spec, trained_specs
 from workers.scorers.weights import WeightsError
 
 GROUP = "pairsieve.scorers"
@@ -28,9 +32,16 @@ _BUILT_IN = ("workers.scorers.technical",)
 _PICTURES_AT_ONCE = 256
 
 
+def specs(store: Store | None = None) -> dict[str, ScorerSpec]:
+    """Every known scorer by name: the installed ones and, where a store is given, the newest versions of those that
+    were trained into it. Raises PairsieveError where two packages claim one name."""
+    known = installed()
+    return known if store is None else trained_specs(store, partial(choose, store=store)) | known
+
+
 @lru_cache(maxsize=1)
-def specs() -> dict[str, ScorerSpec]:
-    """Every known scorer by name. Raises PairsieveError where two packages claim one name."""
+def installed() -> dict[str, ScorerSpec]:
+    """The scorers of installed packages by name. Raises PairsieveError where two claim one."""
     found: dict[str, ScorerSpec] = {}
     groups = [import_module(module).SPECS for module in _BUILT_IN]
     groups += [entry.load() for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)]
@@ -52,20 +63,27 @@ def specs() -> dict[str, ScorerSpec]:
     return found
 
 
-def choose(wanted: str) -> ScorerSpec:
-    """The spec that a user names: `name`, `name:precision` or `name@fingerprint`. UnknownNameError for another name,
-    UsageError for another precision, WeightsError where no file set here gives that fingerprint."""
+def choose(wanted: str, *, store: Store | None = None) -> ScorerSpec:
+    """The spec that a user names: `name`, `name:precision` or `name@fingerprint`, among the installed scorers and those
+    of the store. UnknownNameError for another name, UsageError for another precision, WeightsError where no file set
+    here gives that fingerprint."""
     name, _, precision = wanted.partition("@")[0].partition(":")
-    known = specs()
-    if name not in known:
-        raise UnknownNameError.among("scorer", name, known)
-    spec = known[name]
+    again = partial(choose, store=store)
+    found = specs().get(name)
+    if found is None and store is not None and NAME.fullmatch(name):
+        found = trained_spec(store, name, again)
+    if found is None:
+        raise UnknownNameError.among("scorer", name, [*specs(), *(trained_names(store) if store else ())])
+    spec = found
     if "@" not in wanted:
         return spec.at(precision) if precision else spec
     here = [spec.at(word) for word in PRECISIONS] if spec.assets else [spec]
     for each in here:
         if each.scorer_id == wanted:
             return each
+    trained = find_trained(store, wanted, again) if store is not None else None
+    if trained is not None:
+        return trained
     raise WeightsError(
         f"scorer {name} is {here[0].scorer_id} here, not {wanted}: other weights, options or code",
         code="other-scorer",
@@ -73,10 +91,10 @@ def choose(wanted: str) -> ScorerSpec:
     )
 
 
-def resolve(names: Sequence[str]) -> dict[str, str]:
+def resolve(names: Sequence[str], *, store: Store | None = None) -> dict[str, str]:
     """Scorer ids (`name@fingerprint`) by name, for names with or without a precision. Raises UnknownNameError, and
     WeightsError for files that are missing or not the pinned ones."""
-    chosen = [choose(name) for name in names]
+    chosen = [choose(name, store=store) for name in names]
     for spec in chosen:
         if spec.missing:
             raise WeightsError(
@@ -130,11 +148,11 @@ class Committee:
         return self._embedders[embedding_id](batch)
 
 
-def load_committee(wanted: Sequence[str], device: str = "auto") -> Committee:
+def load_committee(wanted: Sequence[str], device: str = "auto", *, store: Store | None = None) -> Committee:
     """Load scorers, named as for `choose`, on `device` ("auto" takes a GPU where there is one)."""
-    resolve([name for name in wanted if "@" not in name])
+    resolve([name for name in wanted if "@" not in name], store=store)
     check_device(device)
-    chosen = [choose(name) for name in wanted]
+    chosen = [choose(name, store=store) for name in wanted]
     runtime = Runtime(pick_device(device) if any(spec.assets for spec in chosen) else "cpu")
     members = {spec.scorer_id: _made(spec.factory, spec, runtime) for spec in chosen}
     embedders: Mapping[str, Embed] = {

@@ -77,13 +77,13 @@ def test_no_package_can_claim_a_name_that_is_taken(monkeypatch: pytest.MonkeyPat
             return (replace(SPEC, name=taken),)
 
     monkeypatch.setattr(registry, "entry_points", lambda group: [Entry()])
-    registry.specs.cache_clear()
+    registry.installed.cache_clear()
     try:
         with pytest.raises(PairsieveError, match=taken) as caught:
             registry.specs()
         assert caught.value.code == "scorer-name-taken"
     finally:
-        registry.specs.cache_clear()
+        registry.installed.cache_clear()
 
 
 def test_a_third_partys_scorer_is_one_spec_and_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,13 +95,13 @@ def test_a_third_partys_scorer_is_one_spec_and_one_function(monkeypatch: pytest.
 
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     monkeypatch.setattr(registry, "entry_points", lambda group: [Entry()])
-    registry.specs.cache_clear()
+    registry.installed.cache_clear()
     try:
         committee = registry.load_committee(["width"])
         scores = committee.score_pictures([Image.new("RGB", (5, 2)), Image.new("RGB", (9, 2))], ["a", "b"])
         np.testing.assert_array_equal(scores[committee.scorer_ids["width"]], [5, 9])
     finally:
-        registry.specs.cache_clear()
+        registry.installed.cache_clear()
 
 
 def across(image: Image.Image) -> np.ndarray:
