@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ranking.images import MAX_PIXELS, ImageError
-from ranking.schema import TOO_LARGE
+from ranking.schema import TOO_LARGE, UNSUPPORTED
 from workers.scorers.base import View
 from workers.scorers.bicubic import resampled
 
 MOST_PIXELS = 2 * MAX_PIXELS
 """A view may blow a picture up to this many pixels and no further: 200 MB of Pillow's memory."""
+
+MOST_ASPECT = 200
+"""A picture whose sides differ by more than this factor has no place among `tiled` ones."""
 
 RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 CLIP_MEAN_COLOUR = (122, 116, 104)
@@ -40,6 +45,12 @@ def padded(size: int, colour: tuple[int, int, int] = CLIP_MEAN_COLOUR) -> View:
     """The whole picture in the middle of a square of `colour`, then bicubically to `size`: uint8 of shape
     (size, size, 3). What LLaVA and VQAScore's CLIP-FlanT5 see ("expand to square")."""
     return View("workers.scorers.views:padded_square", (("size", size), ("colour", colour)))
+
+
+def tiled(tile: int, pixels: int) -> View:
+    """The whole picture at about `pixels` pixels, both sides whole numbers of `tile`, bicubically: uint8 of shape
+    (height, width, 3) by its aspect. What Qwen2-VL sees where its least and most pixels are the same number."""
+    return View("workers.scorers.views:tiled_whole", (("tile", tile), ("pixels", pixels)))
 
 
 def shortest_crop(image: Image.Image, *, size: int, resample: str) -> NDArray[np.uint8]:
@@ -70,6 +81,22 @@ def padded_square(image: Image.Image, *, size: int, colour: tuple[int, int, int]
         square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         image = square
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def tiled_whole(image: Image.Image, *, tile: int, pixels: int) -> NDArray[np.uint8]:
+    """See `tiled`. Sides are rounded to tiles, then, where that is not `pixels`, scaled to it and cut down to tiles if
+    it was more, filled up if it was less (Qwen2-VL's smart_resize). ImageError (unsupported) for a side more than 200
+    times the other, which Qwen2-VL refuses."""
+    if max(image.size) > MOST_ASPECT * min(image.size):
+        raise ImageError(f"its sides are {image.width} and {image.height}, too unlike", status=UNSUPPORTED)
+    sides = [max(tile, round(side / tile) * tile) for side in image.size]
+    if sides[0] * sides[1] > pixels:
+        shrink = math.sqrt(image.width * image.height / pixels)
+        sides = [math.floor(side / shrink / tile) * tile for side in image.size]
+    elif sides[0] * sides[1] < pixels:
+        grow = math.sqrt(pixels / (image.width * image.height))
+        sides = [math.ceil(side * grow / tile) * tile for side in image.size]
+    return np.asarray(image.resize((sides[0], sides[1]), Image.Resampling.BICUBIC))
 
 
 def _shortest_to(size: int, picture: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
