@@ -1,66 +1,38 @@
 """Which scorers there are, and the committee that runs several of them over one batch.
 
-Scorers come from `technical`, from every installed entry point of the group `pairsieve.scorers`, whose object is a
-sequence of `ScorerSpec`, and from the store, where they were trained. Importing this module and resolving names loads
-no model.
+Scorers come from installed packages and from the store, where they were trained. Importing this module and resolving
+names loads no model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ranking.errors import PairsieveError, UnknownNameError
-from ranking.names import NAME, check_name
+from ranking.errors import PairsieveError, UnknownNameError, UsageError
+from ranking.names import NAME
 from ranking.store.blobs import Store
-from ranking.store.shards import SCORE_SHARD, kind_of_name
 from ranking.trained import trained_names
 from workers.scorers.base import PRECISIONS, Batch, Embed, Embeddings, Floats, ScoreBatch, ScorerSpec, View
+from workers.scorers.installed import installed
 from workers.scorers.runtime import Runtime, check_device, pick_device
 from workers.scorers.trained import find_trained, trained_spec, trained_specs
-from workers.scorers.weights import WeightsError
+from workers.scorers.weights import WeightsError, missing
 
-GROUP = "pairsieve.scorers"
-_BUILT_IN = ("workers.scorers.technical",)
 _PICTURES_AT_ONCE = 256
 
 
 def specs(store: Store | None = None) -> dict[str, ScorerSpec]:
     """Every known scorer by name: the installed ones and, where a store is given, the newest versions of those that
-    were trained into it. Raises PairsieveError where two packages claim one name."""
-    known = installed()
+    were trained into it."""
+    known = installed().specs
     return known if store is None else trained_specs(store, partial(choose, store=store)) | known
-
-
-@lru_cache(maxsize=1)
-def installed() -> dict[str, ScorerSpec]:
-    """The scorers of installed packages by name. Raises PairsieveError where two claim one."""
-    found: dict[str, ScorerSpec] = {}
-    groups = [import_module(module).SPECS for module in _BUILT_IN]
-    groups += [entry.load() for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)]
-    for spec in (spec for group in groups for spec in group):
-        check_name("scorer", spec.name)
-        if kind_of_name(spec.name) is not SCORE_SHARD:
-            raise PairsieveError(
-                f"an installed package names a scorer {spec.name!r}, a name kept for {kind_of_name(spec.name).what}",
-                code="scorer-name-taken",
-                hint="uninstall it",
-            )
-        if spec.name in found:
-            raise PairsieveError(
-                f"two installed packages name a scorer {spec.name!r}",
-                code="scorer-name-taken",
-                hint="uninstall one of them",
-            )
-        found[spec.name] = spec
-    return found
 
 
 def choose(wanted: str, *, store: Store | None = None) -> ScorerSpec:
@@ -73,6 +45,9 @@ def choose(wanted: str, *, store: Store | None = None) -> ScorerSpec:
     if found is None and store is not None and NAME.fullmatch(name):
         found = trained_spec(store, name, again)
     if found is None:
+        for problem in installed().problems:
+            if problem.name == name:
+                raise problem.error()
         raise UnknownNameError.among("scorer", name, [*specs(), *(trained_names(store) if store else ())])
     spec = found
     if "@" not in wanted:
@@ -92,17 +67,18 @@ def choose(wanted: str, *, store: Store | None = None) -> ScorerSpec:
 
 
 def resolve(names: Sequence[str], *, store: Store | None = None) -> dict[str, str]:
-    """Scorer ids (`name@fingerprint`) by name, for names with or without a precision. Raises UnknownNameError, and
-    WeightsError for files that are missing or not the pinned ones."""
-    chosen = [choose(name, store=store) for name in names]
-    for spec in chosen:
+    """Scorer ids (`name@fingerprint`) by name, for names with or without a precision. Raises UnknownNameError,
+    WeightsError for files that are missing or not the pinned ones, and UsageError for one scorer in two precisions."""
+    chosen: dict[str, ScorerSpec] = {}
+    for wanted in names:
+        spec = choose(wanted, store=store)
         if spec.missing:
-            raise WeightsError(
-                f"the weights of scorer {spec.name} are not on this machine: {spec.missing[0].name}",
-                code="weights-missing",
-                hint=f"fetch them with `pairsieve scorers pull {spec.name}`",
+            raise missing(spec.missing[0], spec.name)
+        if chosen.setdefault(spec.name, spec).precision != spec.precision:
+            raise UsageError(
+                f"scorer {spec.name} is named in two precisions", hint="name it once; score twice for both"
             )
-    return {spec.name: spec.scorer_id for spec in chosen}
+    return {name: spec.scorer_id for name, spec in chosen.items()}
 
 
 @dataclass(frozen=True)
@@ -165,4 +141,12 @@ def load_committee(wanted: Sequence[str], device: str = "auto", *, store: Store 
 
 def _made(factory: str, spec: ScorerSpec, runtime: Runtime) -> Any:
     module, function = factory.split(":")
-    return getattr(import_module(module), function)(spec, runtime)
+    try:
+        make = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise PairsieveError(
+            f"scorer {spec.name} cannot be loaded from {factory}: {error}",
+            code="scorer-package",
+            hint="install what its package needs, or another version of it",
+        ) from error
+    return make(spec, runtime)

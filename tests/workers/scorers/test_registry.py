@@ -5,15 +5,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from ranking.errors import PairsieveError, UnknownNameError, UsageError
 from workers.scorers import registry
-from workers.scorers.base import PRECISIONS, ScoreBatch, ScorerSpec, View
+from workers.scorers.base import PRECISIONS, ScorerSpec
 from workers.scorers.registry import choose, resolve
-from workers.scorers.runtime import Runtime, pick_device
+from workers.scorers.runtime import pick_device
 from workers.scorers.weights import Asset, assets_in
 
 SPEC = ScorerSpec(name="mine", summary="a test's", factory="nowhere:nothing")
@@ -68,51 +66,6 @@ def test_missing_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         resolve(["mine"])
 
 
-@pytest.mark.parametrize("taken", ["technical", "image-facts", "embedding-clip-l14"])
-def test_no_package_can_claim_a_name_that_is_taken(monkeypatch: pytest.MonkeyPatch, taken: str) -> None:
-    class Entry:
-        name = "rival"
-
-        def load(self) -> tuple[ScorerSpec, ...]:
-            return (replace(SPEC, name=taken),)
-
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Entry()])
-    registry.installed.cache_clear()
-    try:
-        with pytest.raises(PairsieveError, match=taken) as caught:
-            registry.specs()
-        assert caught.value.code == "scorer-name-taken"
-    finally:
-        registry.installed.cache_clear()
-
-
-def test_a_third_partys_scorer_is_one_spec_and_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Entry:
-        name = "third"
-
-        def load(self) -> tuple[ScorerSpec, ...]:
-            return (ScorerSpec("width", "pixels across", f"{__name__}:width", views=(View(f"{__name__}:across"),)),)
-
-    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Entry()])
-    registry.installed.cache_clear()
-    try:
-        committee = registry.load_committee(["width"])
-        scores = committee.score_pictures([Image.new("RGB", (5, 2)), Image.new("RGB", (9, 2))], ["a", "b"])
-        np.testing.assert_array_equal(scores[committee.scorer_ids["width"]], [5, 9])
-    finally:
-        registry.installed.cache_clear()
-
-
-def across(image: Image.Image) -> np.ndarray:
-    return np.array(image.width, np.float32)
-
-
-def width(spec: ScorerSpec, runtime: Runtime) -> ScoreBatch:
-    del runtime
-    return lambda batch: np.stack(batch.view(spec.views[0]))[batch.image_of]
-
-
 @pytest.mark.parametrize("word", ["fp32", "bf16", "fp16"])
 def test_a_scorer_is_found_again_by_the_id_that_its_precision_gave_it(word: str) -> None:
     (scorer_id,) = resolve([f"clip-toy:{word}"]).values()
@@ -135,3 +88,9 @@ def test_a_precision_that_is_none_and_one_without_a_tower_are_refused() -> None:
 def test_a_device_that_is_not_here_is_refused() -> None:
     with pytest.raises(PairsieveError, match="--device"):
         pick_device("cuda:99")
+
+
+def test_one_scorer_in_two_precisions_is_refused_and_named_twice_alike_is_one() -> None:
+    with pytest.raises(UsageError, match="clip-toy is named in two precisions"):
+        resolve(["clip-toy", "clip-toy:bf16"])
+    assert list(resolve(["clip-toy", "clip-toy:fp32"])) == ["clip-toy"]
