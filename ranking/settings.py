@@ -32,6 +32,16 @@ class Settings(BaseSettings):
         default=3, ge=0.5, le=1024, description="GB that one process which reads sources may take"
     )
     thumbnails: bool = Field(default=True, description="whether scoring makes 256-pixel thumbnails")
+    embeddings: bool = Field(default=True, description="whether scoring keeps the embeddings that its scorers have")
+    decoders: int = Field(
+        default=0, ge=0, le=512, description="processes that decode images; 0: one for each processor that may be used"
+    )
+    decoder_gb: float = Field(default=3, ge=0.75, le=1024, description="GB of address space that one of them may take")
+    decode_seconds: float = Field(
+        default=60, gt=0, le=3600, description="seconds that one of them may spend on an image"
+    )
+    batch: int = Field(default=0, ge=0, le=65_536, description="images scored at once; 0: what suits the device")
+    compile: bool = Field(default=False, description="whether towers go through torch.compile")
     image_urls: bool = Field(default=False, description="whether images behind https addresses are fetched")
     image_hosts: str = Field(
         default="", description="hosts that they may come from, comma-separated; *.example.org for all below one"

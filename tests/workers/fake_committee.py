@@ -22,6 +22,8 @@ class FakeCommittee:
     """Notes how much it was asked at once; `hook(prompts)` may raise before each answer."""
 
     embedding_ids: tuple[str, ...] = ()
+    batch = 64
+    device = "cpu"
 
     def __init__(
         self,

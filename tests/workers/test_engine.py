@@ -2,7 +2,7 @@
 
 import io
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ from ranking.settings import Settings
 from ranking.store.blobs import Store
 from ranking.store.commits import get_commit, list_commits
 from workers.engine import ScorerError, score_slice
-from workers.engine.decoder import Seen
+from workers.engine.decoders import Decoders
+from workers.engine.decoding import Seen, Wanted
 from workers.engine.reader import read_pieces
 from workers.engine.report import Stopwatch
 from workers.engine.scoring import score_batch
@@ -73,9 +74,13 @@ def test_a_picture_under_two_prompts_is_decoded_once_and_scored_with_both(
 ) -> None:
     write(tmp_path / "a.parquet", [Row("short", "x", "y", 0), Row("a longer prompt", "x", "z", 1, ranking=1)])
     ingest(store, tmp_path / "a.parquet", "pets")
-    decoded: list[bytes | None] = []
-    real = __import__("ranking.images", fromlist=["decode_rgb"]).decode_rgb
-    monkeypatch.setattr("workers.engine.decoder.decode_rgb", lambda data: decoded.append(data) or real(data))
+    decoded: list[object] = []
+    real = Decoders.examine_all
+
+    def noting(self: Decoders, pictures: Iterable, wanted: Wanted) -> Iterator:
+        return real(self, (decoded.append(shown) or (shown, data) for shown, data in pictures), wanted)
+
+    monkeypatch.setattr(Decoders, "examine_all", noting)
     (report,) = score_all(store, "pets", FakeCommittee())
     assert (report.items, report.images, len(decoded)) == (4, 3, 3)
     scores = sorted(score for (uid, _), (score, _) in committed(store, REDDER).items() if uid == "x")
@@ -267,14 +272,18 @@ def test_facts_and_thumbnails_are_made_once_for_a_unit(store: Store, monkeypatch
     score_slice(store, plan, plan.slices[0], (REDDER,), FakeCommittee(), attempt="first")
     kept = store.get(pack_key(plan.slices[0].unit))
 
-    def never(*_: object) -> None:
-        raise AssertionError("made again")
+    asked: list[Wanted] = []
+    real = Decoders.examine_all
 
-    monkeypatch.setattr("workers.engine.decoder.facts_of", never)
-    monkeypatch.setattr("workers.engine.decoder.shrink", never)
+    def noting(self: Decoders, pictures: Iterable, wanted: Wanted) -> Iterator:
+        asked.append(wanted)
+        return real(self, pictures, wanted)
+
+    monkeypatch.setattr(Decoders, "examine_all", noting)
     score_slice(store, plan, plan.slices[0], (GREENER,), FakeCommittee(), attempt="second")
     assert get_commit(store, scorer_id=FACTS_ID, unit=plan.slices[0].unit).attempt == "first"
     assert store.get(pack_key(plan.slices[0].unit)) == kept
+    assert asked == [Wanted((MEAN,), facts=False, thumbnails=False)]
 
 
 def test_the_thumbnails_of_a_unit_are_packed_into_one_file(store: Store, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ names loads no model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -21,7 +21,7 @@ from ranking.store.blobs import Store
 from ranking.trained import trained_names
 from workers.scorers.base import PRECISIONS, Batch, Embed, Embeddings, Floats, ScoreBatch, ScorerSpec, View
 from workers.scorers.installed import installed
-from workers.scorers.runtime import Runtime, check_device, pick_device
+from workers.scorers.runtime import Runtime, check_device, make_runtime
 from workers.scorers.trained import find_trained, trained_spec, trained_specs
 from workers.scorers.weights import WeightsError, missing
 
@@ -88,6 +88,17 @@ class Committee:
     specs: dict[str, ScorerSpec]
     _members: dict[str, ScoreBatch]
     _embedders: dict[str, Embed]
+    runtime: Runtime = field(default_factory=Runtime)
+
+    @property
+    def batch(self) -> int:
+        """How many images suit its device at once."""
+        return self.runtime.part
+
+    @property
+    def device(self) -> str:
+        """Where it runs, as torch names it."""
+        return self.runtime.device
 
     @property
     def scorer_ids(self) -> dict[str, str]:
@@ -129,14 +140,14 @@ def load_committee(wanted: Sequence[str], device: str = "auto", *, store: Store 
     resolve([name for name in wanted if "@" not in name], store=store)
     check_device(device)
     chosen = [choose(name, store=store) for name in wanted]
-    runtime = Runtime(pick_device(device) if any(spec.assets for spec in chosen) else "cpu")
+    runtime = make_runtime(device) if any(spec.assets for spec in chosen) else Runtime()
     members = {spec.scorer_id: _made(spec.factory, spec, runtime) for spec in chosen}
     embedders: Mapping[str, Embed] = {
         spec.embedding_id: _made(spec.embedding.factory, spec, runtime)
         for spec in chosen
         if spec.embedding is not None and spec.embedding_id is not None
     }
-    return Committee({spec.scorer_id: spec for spec in chosen}, members, dict(embedders))
+    return Committee({spec.scorer_id: spec for spec in chosen}, members, dict(embedders), runtime)
 
 
 def _made(factory: str, spec: ScorerSpec, runtime: Runtime) -> Any:

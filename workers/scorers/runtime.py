@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranking.errors import PairsieveError, UsageError
+from ranking.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +28,29 @@ class Runtime:
     once, and whether towers are compiled."""
 
     device: str = "cpu"
-    part: int = 128
+    part: int = 32
     compile: bool = False
+
+
+_PARTS = {"cpu": 32, "cuda": 256, "mps": 64}
+"""Inputs at once: on a CPU what stays in its caches, on others enough that a layer is one large product."""
+
+
+def make_runtime(device: str = "auto", settings: Settings | None = None) -> Runtime:
+    """What suits this machine and its settings; `device` as for `pick_device`.
+
+    float32 is meant to be float32 from then on, in the whole process: products are not rounded to TF32 (a mantissa of
+    10 bits) and sums of halves are not kept in halves, because the precision is part of a scorer's id.
+    """
+    import torch
+
+    settings = settings or load_settings()
+    name = pick_device(device)
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    return Runtime(name, settings.batch or _PARTS[name.partition(":")[0]], settings.compile)
 
 
 def check_device(device: str) -> str:
@@ -59,12 +81,14 @@ def pick_device(device: str) -> str:
 
 class InParts:
     """A function of a tensor on the device, run over arrays on the host in parts. When the device's memory does not
-    hold a part, parts are halved from then on; one input alone that does not fit raises torch.OutOfMemoryError."""
+    hold a part, parts are halved from then on; one input alone that does not fit raises what the device said."""
 
     def __init__(self, function: Callable[..., torch.Tensor], runtime: Runtime, *, keep: bool = False) -> None:
         """`function` maps (n, …) on the device to (n, …). With `keep` the values stay there in their own dtype, for
         another tower to read."""
-        self._function = function
+        import torch
+
+        self._function: Callable[..., torch.Tensor] = torch.compile(function) if runtime.compile else function
         self._device = runtime.device
         self._keep = keep
         self.part = runtime.part
@@ -78,19 +102,49 @@ class InParts:
         start = 0
         with torch.inference_mode():
             while start < len(inputs):
-                stacked = torch.from_numpy(np.stack(inputs[start : start + self.part]))
-                if self._device.startswith("cuda"):
-                    stacked = stacked.pin_memory()
+                part = inputs[start : start + self.part]
                 try:
-                    values = self._function(stacked.to(self._device, non_blocking=True), *beside)
-                except torch.OutOfMemoryError:
-                    if self.part == 1:
+                    values = self._function(self._sent(part), *beside)
+                    done.append(values if self._keep else values.float())
+                except (RuntimeError, MemoryError) as error:
+                    if len(part) == 1 or not is_out_of_memory(error):
                         raise
-                    self.part = max(1, min(self.part, len(stacked)) // 2)
-                    log.warning("%s is out of memory: %d inputs at once from now on", self._device, self.part)
-                    if self._device.startswith("cuda"):
-                        torch.cuda.empty_cache()
+                else:
+                    start += len(part)
                     continue
-                done.append(values if self._keep else values.float())
-                start += len(stacked)
+                # Out here, because the error holds the memory of all that it interrupted.
+                self.part = len(part) // 2
+                log.warning("%s is out of memory: %d inputs at once from now on", self._device, self.part)
+                if self._device.startswith("cuda"):
+                    torch.cuda.empty_cache()
             return torch.cat(done) if self._keep else torch.cat(done).cpu()
+
+    def _sent(self, part: Sequence[NDArray[Any]]) -> torch.Tensor:
+        """The inputs as one tensor on the device. Nobody waits for it to get there: pinned memory is copied while the
+        device still works on the part before, and torch keeps it until that is done."""
+        import torch
+
+        if not self._device.startswith("cuda"):
+            return torch.from_numpy(np.stack(part)).to(self._device)
+        first = part[0]
+        host = torch.empty((len(part), *first.shape), dtype=_torch_type(first.dtype), pin_memory=True)
+        np.stack(part, out=host.numpy())
+        return host.to(self._device, non_blocking=True)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a failure says that memory does not suffice, in any of the ways in which torch's devices say it."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "_ALLOC_FAILED")
+
+
+def _torch_type(dtype: np.dtype[Any]) -> torch.dtype:
+    import torch
+
+    return torch.from_numpy(np.empty(0, dtype)).dtype
