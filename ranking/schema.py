@@ -169,5 +169,6 @@ TOO_LARGE = "too_large"  # above the byte or pixel cap
 UNSUPPORTED = "unsupported"  # a format we do not read, or an animation
 NON_FINITE = "non_finite"  # the scorer gave NaN or an infinity
 CRASH = "crash"  # decoding or scoring killed the process
-STATUSES = (OK, MISSING, CORRUPT, TOO_LARGE, UNSUPPORTED, NON_FINITE, CRASH)
+NOT_GIVEN = "not_given"  # scores were imported, and none for this item among them
+STATUSES = (OK, MISSING, CORRUPT, TOO_LARGE, UNSUPPORTED, NON_FINITE, CRASH, NOT_GIVEN)
 """What may stand in `status`."""

@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from ranking.errors import PairsieveError
-from service.commands import curate, demo, ingest, labels, score, serve, snapshot, status, store, toyworld, train, work
+from service.commands import (
+    curate,
+    demo,
+    ingest,
+    labels,
+    score,
+    scores,
+    serve,
+    snapshot,
+    status,
+    store,
+    toyworld,
+    train,
+    work,
+)
 
 app = typer.Typer(
     name="pairsieve",
@@ -40,7 +54,7 @@ def _root(
         os.environ["PAIRSIEVE_STORE"] = store
 
 
-for module in (demo, ingest, labels, score, snapshot, curate, train, serve, work, status, store, toyworld):
+for module in (demo, ingest, labels, score, scores, snapshot, curate, train, serve, work, status, store, toyworld):
     module.register(app)
 
 

@@ -54,7 +54,7 @@ class RateColumn(ProgressColumn):
 def progress_bar(title: str, *, quiet: bool = False, unit: str = "") -> Iterator[Advance]:
     """A bar with count, rate and time left, from the first `advance` on; with the unit "bytes" in MB. Nothing when
     `quiet` or not on a terminal."""
-    with stage_bars(quiet=quiet, unit=unit) as stage:
+    with stage_bars(quiet=quiet, units={title: unit}) as stage:
         yield lambda done, total: stage(title, done, total)
 
 
@@ -81,14 +81,14 @@ STAGES = {
 
 
 @contextmanager
-def stage_bars(*, quiet: bool = False, unit: str = "") -> Iterator[Stages]:
-    """One bar per stage of a long command, each appearing when its stage begins."""
+def stage_bars(*, quiet: bool = False, units: Mapping[str, str] | None = None) -> Iterator[Stages]:
+    """One bar per stage of a long command, each appearing when its stage begins; `units` says which count bytes."""
     with _progress(quiet) as bar:
         tasks: dict[str, TaskID] = {}
 
         def stage(name: str, done: int, total: int) -> None:
             if name not in tasks:
-                tasks[name] = bar.add_task(STAGES.get(name, name), total=total, unit=unit)
+                tasks[name] = bar.add_task(STAGES.get(name, name), total=total, unit=(units or {}).get(name, ""))
             bar.update(tasks[name], completed=done, total=total)
 
         yield stage

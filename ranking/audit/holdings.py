@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ranking.audit.report import Ledger
 from ranking.datasets import Revision, Slice, list_revisions
 from ranking.errors import NotFoundError, PairsieveError, StoreError
+from ranking.exchange.records import Imported, get_import
 from ranking.names import canonical_json, parse_json
 from ranking.plan import Attempt, Dead, Plan, get_plan
 from ranking.runs import RunPlan, get_run
@@ -39,6 +40,7 @@ class Holdings:
     attempts: dict[str, Attempt] = field(default_factory=dict)
     dead: dict[str, Dead] = field(default_factory=dict)
     commits: dict[str, Commit] = field(default_factory=dict)
+    imports: dict[str, Imported] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     revisions: dict[str, list[Revision]] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -69,6 +71,7 @@ def read_holdings(store: Store, ledger: Ledger) -> Holdings:
     held.attempts = _read(store, ledger, 1, store.list("attempts"), _attempt)
     held.dead = _read(store, ledger, 1, store.list("dead"), _dead)
     held.commits = _read(store, ledger, 1, store.list("commits"), _commit)
+    held.imports = _read(store, ledger, 1, store.list("imports"), get_import)
     held.plans = _read(store, ledger, 1, store.list("plans"), _plan)
     names = [name for name in store.children("datasets") if store.children(f"datasets/{name}/revisions")]
     for name in names:

@@ -20,7 +20,7 @@ def check_work(store: Store, held: Holdings, ledger: Ledger, *, settings: Settin
     """Look at plans, markers, attempts and deaths, and at the hints that could hold work back."""
     units = held.units
     planned = {(plan.job_id, piece.unit) for plan in held.plans.values() for piece in plan.slices}
-    canonical(store, ledger, 1, [*held.commits, *held.dead, *held.plans])
+    canonical(store, ledger, 1, [*held.commits, *held.dead, *held.imports, *held.plans])
     for key, commit in held.commits.items():
         if commit.unit not in units:
             ledger.error(1, key, f"the marker {key} is of a unit that no dataset has")

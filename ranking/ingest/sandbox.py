@@ -155,7 +155,32 @@ def stage_file(
         return sheets.result()
 
 
-_JOBS: dict[str, Callable[..., dict[str, Any]]] = {"format": find_format, "hash": hash_file, "stage": stage_file}
+def stage_scores(
+    *, file: dict[str, Any], scorer: str, columns: dict[str, str], ordinal: int, folder: str, report: Report
+) -> dict[str, Any]:
+    """A table of somebody's scores in a staged file `<ordinal>.parquet` of the folder; how it is keyed and its rows."""
+    import pyarrow.parquet as pq
+
+    from ranking.exchange.given import GIVEN, read_given
+
+    watched = _WatchedFile(**file)
+    rows = 0
+    with _clear(watched):
+        form, batches = read_given(watched, ordinal, scorer=scorer, mapped=columns)
+        with pq.ParquetWriter(Path(folder) / f"{ordinal}.parquet", GIVEN, compression="lz4") as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+                report(min(watched.place[0], watched.bytes))
+    return {"form": form, "rows": rows}
+
+
+_JOBS: dict[str, Callable[..., dict[str, Any]]] = {
+    "format": find_format,
+    "hash": hash_file,
+    "stage": stage_file,
+    "scores": stage_scores,
+}
 
 
 @contextlib.contextmanager

@@ -163,8 +163,8 @@ def _chosen_scorers(members: tuple[Member, ...]) -> dict[str, str]:
     return fullest_ids(member for member in members if holds_scores(member.scorer_id))
 
 
-def fullest_ids(members: Iterable[Member]) -> dict[str, str]:
-    """For each name among the members its id with most rows, ties going to the lexically first; sorted by name."""
+def fullest_ids(members: Iterable[Member | Commit]) -> dict[str, str]:
+    """For each name its id with most rows, ties going to the lexically first; sorted by name."""
     rows: dict[str, int] = {}
     for member in members:
         rows[member.scorer_id] = rows.get(member.scorer_id, 0) + member.rows

@@ -1,0 +1,1 @@
+"""Scores that come from elsewhere, and go elsewhere, as tables."""
