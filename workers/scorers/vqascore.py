@@ -1,0 +1,181 @@
+"""VQAScore (Lin et al. 2024): how likely CLIP-FlanT5 answers "Yes" when asked whether a picture shows its prompt.
+
+The picture comes from the view `views.padded`, the system message from the authors' wheel (`wording`). The encoder's
+text and the answer go through T5, whose half precision is bfloat16: float16 overflows in its feed-forward layers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, T5Config
+from transformers.models.t5.modeling_t5 import T5Stack
+
+from ranking.errors import UsageError
+from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec
+from workers.scorers.joint import Joint
+from workers.scorers.lean import empty, fill, named_state
+from workers.scorers.runtime import Runtime
+from workers.scorers.wording import constants
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+PAD, END = 0, 1
+LONGEST = 2048
+"""Tokens of a question, its picture counted as one; what is longer loses its end, as in the authors' code."""
+_TOWER = "vision_tower.vision_tower.vision_model."
+_ITEMS_AT_ONCE = 32
+"""About 20,000 tokens; attention's scores of one layer then take 1.7 GB in half precision."""
+
+
+def vqascore(spec: ScorerSpec, runtime: Runtime) -> ScoreBatch:
+    """exp(−mean cross-entropy of the answer's tokens), of each item by itself: 0 to 1, float32. "Yes" is two tokens, a
+    word and the end, so that this is the geometric mean of their two probabilities.
+
+    Options: `text` and `vision` (sizes, as transformers' configurations name them), `tokens` (how many the tokenizer
+    has: rows of the embedding and of the output layer beyond them are not read), `question` with {} for the prompt,
+    and `answer`. The last layer and the softmax are float32 whatever the tower's precision. UsageError for float16.
+    """
+    if spec.precision == "float16":
+        raise UsageError(
+            f"scorer {spec.name} cannot run in fp16, which T5's activations overflow",
+            hint=f"take {spec.name}:bf16 or {spec.name}:fp32",
+        )
+    system = constants(spec.path(".whl"), "t2v_metrics/constants.py", ("SYSTEM_MSG",))["SYSTEM_MSG"]
+    questions = Questions(spec.path("/tokenizer.json"), system=system, question=spec.option("question"))
+    answer = torch.tensor(questions.answer(spec.option("answer")), device=runtime.device)
+    model = loaded(spec).to(runtime.device)
+
+    def judge(pictures: Sequence[torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
+        return model.likelihood(pictures, questions.head, [questions.tail(prompt) for prompt in prompts], answer)
+
+    joint = Joint(model.see, judge, runtime, at_once=_ITEMS_AT_ONCE)
+
+    def score(batch: Batch) -> Floats:
+        return joint(batch, batch.view(spec.views[0]))
+
+    return score
+
+
+class ClipT5(nn.Module):
+    """CLIP-FlanT5: all but the last layer of CLIP's vision tower, two projecting layers, and T5 around one embedding."""
+
+    def __init__(self, text: T5Config, vision: CLIPVisionConfig) -> None:
+        super().__init__()
+        self.vision = CLIPVisionModel(vision)
+        self.vision.post_layernorm = nn.Identity()
+        self.projector = nn.Sequential(
+            nn.Linear(vision.hidden_size, text.d_model), nn.GELU(), nn.Linear(text.d_model, text.d_model)
+        )
+        encoder, decoder = copy.deepcopy(text), copy.deepcopy(text)
+        encoder.is_decoder, encoder.use_cache = False, False
+        decoder.is_decoder, decoder.use_cache, decoder.num_layers = True, False, text.num_decoder_layers
+        self.shared = nn.Embedding(text.vocab_size, text.d_model)
+        self.encoder, self.decoder = T5Stack(encoder), T5Stack(decoder)
+        self.encoder.embed_tokens = self.decoder.embed_tokens = None
+        self.lm_head = nn.Linear(text.d_model, text.vocab_size, bias=False)
+
+    def see(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The tokens (n, patches, d_model) of uint8 pictures (side, side, 3), each the projection of a patch as the
+        layer before CLIP's last one has it."""
+        stacked = torch.stack(list(pictures))
+        mean, std = (
+            stacked.new_tensor(CLIP_MEAN, dtype=torch.float32),
+            stacked.new_tensor(CLIP_STD, dtype=torch.float32),
+        )
+        pixels = ((stacked.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+        states = self.vision(pixels.to(self.shared.weight.dtype)).last_hidden_state
+        return self.projector(states[:, 1:])
+
+    def likelihood(
+        self,
+        pictures: Sequence[torch.Tensor],
+        head: Sequence[int],
+        tails: Sequence[Sequence[int]],
+        answer: torch.Tensor,
+    ) -> torch.Tensor:
+        """exp of the mean log-probability of the ids `answer`, (n,) in float32, after each picture's tokens between the
+        ids `head` and its own ids of `tails`. Padding lies to the right and is masked."""
+        longest = max(len(tail) for tail in tails)
+        after = torch.full((len(tails), longest), PAD, dtype=torch.long)
+        for place, tail in enumerate(tails):
+            after[place, : len(tail)] = torch.tensor(tail)
+        device = answer.device
+        seen = torch.stack(list(pictures))
+        before = self.shared(torch.tensor(head, device=device)).expand(len(tails), -1, -1)
+        inputs = torch.cat([before, seen, self.shared(after.to(device))], dim=1)
+        lengths = torch.tensor([len(head) + seen.shape[1] + len(tail) for tail in tails], device=device)
+        mask = (torch.arange(inputs.shape[1], device=device) < lengths[:, None]).long()
+        encoded = self.encoder(inputs_embeds=inputs, attention_mask=mask).last_hidden_state
+        given = self.shared(torch.cat([answer.new_tensor([PAD]), answer[:-1]])).expand(len(tails), -1, -1)
+        decoded = self.decoder(
+            inputs_embeds=given, encoder_hidden_states=encoded, encoder_attention_mask=mask
+        ).last_hidden_state
+        logs = self.lm_head(decoded.float()).log_softmax(-1)
+        return logs.gather(2, answer.expand(len(tails), -1)[:, :, None]).mean((1, 2)).exp()
+
+
+class Questions:
+    """The authors' chat about a picture, as token ids before and after it.
+
+    Both parts are tokenized by themselves, so that `</s>` stands right before the picture, where the model has learnt
+    to find it. Words of a prompt that look like the model's own tokens, `<image>` or `</s>`, are read as plain text;
+    the authors' code looks for a second picture at the first and fails.
+    """
+
+    def __init__(self, tokenizer: Path, *, system: str, question: str) -> None:
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        self._question = question
+        self.head = self.answer(f"{system} USER: ")
+
+    def tail(self, prompt: str) -> list[int]:
+        """The ids after the picture, up to `</s>`."""
+        ids = self.answer(f"\n{self._question.format(prompt)} ASSISTANT: ")
+        return ids[: LONGEST - len(self.head) - 1]
+
+    def answer(self, text: str) -> list[int]:
+        """The ids of a text by itself, with `</s>` at its end."""
+        ids: list[int] = self._tokenizer.encode(text).ids
+        return ids
+
+
+def published_name(name: str, *, last: int) -> str | None:
+    """Our name of a tensor of CLIP-FlanT5's files; None for copies of the one embedding, for layer `last` of CLIP's
+    vision tower and what follows it, and for the positions that older files of CLIP carry."""
+    copies = ("embed_tokens.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+    behind = (f"{_TOWER}encoder.layers.{last}.", f"{_TOWER}post_layernorm.", f"{_TOWER}embeddings.position_ids")
+    if name in copies or name.startswith(behind):
+        return None
+    return name.replace(_TOWER, "vision.").replace("mm_projector.", "projector.")
+
+
+def built(spec: ScorerSpec) -> ClipT5:
+    """The model of a spec on the meta device, in its precision, the output layer in float32."""
+    text = T5Config(**dict(spec.option("text")), vocab_size=spec.option("tokens"), feed_forward_proj="gated-gelu")
+    sizes = dict(spec.option("vision"))
+    sizes["num_hidden_layers"] -= 1
+    vision = CLIPVisionConfig(**sizes, hidden_act="quick_gelu")
+    model = empty(lambda: ClipT5(text, vision), spec.precision)
+    model.lm_head.float()
+    model.vision.embeddings.position_ids = torch.arange(model.vision.embeddings.num_positions).expand(1, -1)
+    return model
+
+
+def loaded(spec: ScorerSpec) -> ClipT5:
+    """The model with the tensors of all of the spec's files of weights, on the CPU."""
+    last = dict(spec.option("vision"))["num_hidden_layers"] - 1
+    files = [asset.name for asset in spec.assets if asset.name.endswith((".bin", ".safetensors"))]
+    paths = {name: spec.path(name) for name in files}
+    state = named_state(paths, lambda name: published_name(name, last=last))
+    for name in ("shared.weight", "lm_head.weight"):
+        if name in state:
+            state[name] = state[name][: spec.option("tokens")]
+    return fill(built(spec), state, what=", ".join(files))
