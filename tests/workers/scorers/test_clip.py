@@ -16,6 +16,7 @@ from training.toyworld.tokenizer import CONTEXT, build_tokenizer
 from workers.scorers import clip
 from workers.scorers.base import Batch, ScorerSpec
 from workers.scorers.runtime import Runtime
+from workers.scorers.towers import ClipTower, clip_tower
 from workers.scorers.views import crop
 from workers.scorers.weights import assets_in
 
@@ -116,8 +117,8 @@ def test_the_aesthetic_head_reads_the_normalised_embedding(tower: Path, tmp_path
 def test_one_tower_pass_serves_every_head_on_it(tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_file({"weight": torch.zeros(1, 12), "bias": torch.zeros(1)}, tmp_path / "aesthetic_head.safetensors")
     passes: list[int] = []
-    images = clip.ClipTower.images
-    monkeypatch.setattr(clip.ClipTower, "images", lambda self, crops: passes.append(1) or images(self, crops))
+    images = ClipTower.images
+    monkeypatch.setattr(ClipTower, "images", lambda self, crops: passes.append(1) or images(self, crops))
     batch = batch_of(pictures(), PROMPTS)
     for factory in (clip.clip_score, clip.preference, clip.aesthetic):
         factory(spec(tower, tmp_path), Runtime())(batch)
@@ -148,6 +149,6 @@ def test_loading_a_tower_says_nothing_and_leaves_the_root_logger_as_it_was(
     tower: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = (logging.root.handlers[:], logging.root.level, logging.root.manager.disable)
-    clip.ClipTower(tower, Runtime(), "float32")
+    clip_tower(spec(tower), Runtime())
     assert (logging.root.handlers, logging.root.level, logging.root.manager.disable) == before
     assert capfd.readouterr().err == ""

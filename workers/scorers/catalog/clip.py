@@ -1,0 +1,149 @@
+"""The CLIP family: OpenAI's and LAION's CLIP, SigLIP 2, LAION's aesthetic predictors, PickScore and HPSv2."""
+
+from __future__ import annotations
+
+from workers.scorers.base import Cost, EmbeddingSpec, Options, ScorerSpec
+from workers.scorers.views import crop, float_crop, squash
+from workers.scorers.weights import Asset
+
+_CLIP_PIXELS = (("mean", (0.48145466, 0.4578275, 0.40821073)), ("std", (0.26862954, 0.26130258, 0.27577711)))
+_SIGLIP_PIXELS = (("mean", (0.5, 0.5, 0.5)), ("std", (0.5, 0.5, 0.5)))
+
+
+def _tower(architecture: str, weights: str, layout: str, tokenizer: str) -> Options:
+    return (("architecture", architecture), ("weights", weights), ("layout", layout), ("tokenizer", tokenizer))
+
+
+_L14 = (
+    *_tower("ViT-L-14-quickgelu", "clip-l14/open_clip_model.safetensors", "open_clip", "open_clip"),
+    *_CLIP_PIXELS,
+)
+_L14_FILE = Asset(
+    "clip-l14/open_clip_model.safetensors",
+    source="hf://timm/vit_large_patch14_clip_224.openai@main/open_clip_model.safetensors",
+)
+_L14_PARAMETERS, _L14_IMAGE, _L14_TEXT = 427_616_513, 162.0, 13.3
+_H14_COST = Cost(parameters=986_109_441, image_gflops=334.6, text_gflops=47.1)
+
+_V1_HEAD = "sa_0_4_vit_l_14_linear.pth"
+_V2_HEAD = "sac+logos+ava1-l14-linearMSE.pth"
+
+
+def _hps(version: str, file: str) -> ScorerSpec:
+    return ScorerSpec(
+        name=f"hpsv{version}",
+        summary=f"HPSv{version}: cosine of a CLIP ViT-H/14 fine-tuned on human choices (HPD), without its logit scale",
+        factory="workers.scorers.clip:clip_score",
+        views=(float_crop(224),),
+        assets=(Asset(f"hpsv{version}/{file}", source=f"hf://xswu/HPSv2@main/{file}"),),
+        options=(*_tower("ViT-H-14", file, "state_dict", "open_clip"), *_CLIP_PIXELS),
+        weights_licence="Apache-2.0",
+        range="-1 to 1, mostly 0.1 to 0.35; compare within one prompt only",
+        cost=_H14_COST,
+    )
+
+
+SPECS = (
+    ScorerSpec(
+        name="clip-l14",
+        summary="CLIP score of OpenAI's ViT-L/14: cosine of image and prompt",
+        factory="workers.scorers.clip:clip_score",
+        views=(crop(224),),
+        assets=(_L14_FILE,),
+        options=_L14,
+        weights_licence="MIT",
+        range="-1 to 1, mostly 0.1 to 0.4",
+        cost=Cost(parameters=_L14_PARAMETERS, image_gflops=_L14_IMAGE, text_gflops=_L14_TEXT),
+        embedding=EmbeddingSpec("clip-l14", "workers.scorers.clip:embeddings", 768),
+    ),
+    ScorerSpec(
+        name="clip-h14",
+        summary="CLIP score of LAION's ViT-H/14 (laion2b_s32b_b79k): cosine of image and prompt",
+        factory="workers.scorers.clip:clip_score",
+        views=(crop(224),),
+        assets=(
+            Asset(
+                "clip-h14/open_clip_model.safetensors",
+                source="hf://laion/CLIP-ViT-H-14-laion2B-s32B-b79K@main/open_clip_model.safetensors",
+            ),
+        ),
+        options=(*_tower("ViT-H-14", "open_clip_model.safetensors", "open_clip", "open_clip"), *_CLIP_PIXELS),
+        weights_licence="MIT",
+        range="-1 to 1, mostly 0.1 to 0.4",
+        cost=_H14_COST,
+    ),
+    ScorerSpec(
+        name="siglip2-so400m",
+        summary="SigLIP 2 so400m at 384 pixels: cosine of image and prompt",
+        factory="workers.scorers.clip:clip_score",
+        views=(squash(384),),
+        assets=tuple(
+            Asset(f"siglip2-so400m/{file}", source=f"hf://timm/ViT-SO400M-16-SigLIP2-384@main/{file}")
+            for file in ("open_clip_model.safetensors", "tokenizer.json")
+        ),
+        options=(
+            *_tower("ViT-SO400M-16-SigLIP2-384", "open_clip_model.safetensors", "open_clip", "siglip2"),
+            *_SIGLIP_PIXELS,
+        ),
+        weights_licence="Apache-2.0",
+        range="-1 to 1, mostly below 0.2",
+        cost=Cost(parameters=1_136_039_602, image_gflops=519.3, text_gflops=53.1),
+    ),
+    ScorerSpec(
+        name="aesthetic-v1",
+        summary="LAION's aesthetic predictor v1: one linear layer on the ViT-L/14 embedding; the prompt is not read",
+        factory="workers.scorers.clip:aesthetic",
+        views=(crop(224),),
+        assets=(
+            _L14_FILE,
+            Asset(
+                f"aesthetic-v1/{_V1_HEAD}",
+                source=f"https://raw.githubusercontent.com/LAION-AI/aesthetic-predictor/main/{_V1_HEAD}",
+                bytes=4_071,
+            ),
+        ),
+        options=(*_L14, ("head", _V1_HEAD)),
+        weights_licence="MIT",
+        range="about 1 to 10",
+        cost=Cost(parameters=_L14_PARAMETERS + 769, image_gflops=_L14_IMAGE),
+    ),
+    ScorerSpec(
+        name="aesthetic-v2",
+        summary="LAION's aesthetic predictor v2 (sac+logos+ava1, linear): an affine map of the ViT-L/14 embedding; the "
+        "prompt is not read",
+        factory="workers.scorers.clip:aesthetic",
+        views=(crop(224),),
+        assets=(
+            _L14_FILE,
+            Asset(
+                f"aesthetic-v2/{_V2_HEAD}",
+                source="https://raw.githubusercontent.com/christophschuhmann/improved-aesthetic-predictor/main/"
+                + _V2_HEAD.replace("+", "%2B"),
+                bytes=3_714_759,
+            ),
+        ),
+        options=(*_L14, ("head", _V2_HEAD)),
+        weights_licence="Apache-2.0",
+        range="about 1 to 10",
+        cost=Cost(parameters=_L14_PARAMETERS + 927_969, image_gflops=_L14_IMAGE),
+    ),
+    ScorerSpec(
+        name="pickscore-v1",
+        summary="PickScore v1: exp(logit scale) · cosine of a CLIP ViT-H/14 fine-tuned on Pick-a-Pic",
+        factory="workers.scorers.clip:preference",
+        views=(crop(224),),
+        assets=(
+            Asset("pickscore-v1/model.safetensors", source="hf://yuvalkirstain/PickScore_v1@main/model.safetensors"),
+            *(
+                Asset(f"pickscore-v1/{file}", source=f"hf://laion/CLIP-ViT-H-14-laion2B-s32B-b79K@main/{file}")
+                for file in ("vocab.json", "merges.txt")
+            ),
+        ),
+        options=(*_tower("ViT-H-14", "model.safetensors", "hf_clip", "hf_clip"), *_CLIP_PIXELS),
+        weights_licence="MIT",
+        range="open, mostly 16 to 26",
+        cost=_H14_COST,
+    ),
+    _hps("2", "HPS_v2_compressed.pt"),
+    _hps("2.1", "HPS_v2.1_compressed.pt"),
+)
