@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from ranking import duck
 from ranking.datasets import Dataset, list_datasets
 from ranking.errors import PairsieveError, UnknownNameError
+from ranking.exchange.records import imported_ids
 from ranking.features.fields import Field, fields_of
 from ranking.features.wide import checked_wide
 from ranking.store.blobs import Store
@@ -44,13 +45,14 @@ class Table:
 
 @dataclass(frozen=True)
 class View:
-    """What one request sees: the newest snapshot's tables, and every dataset, also those no snapshot holds
-    yet."""
+    """What one request sees: the newest snapshot's tables, every dataset, also those no snapshot holds yet, and the
+    ids of scorers whose scores were imported."""
 
     con: duckdb.DuckDBPyConnection = field(repr=False)
     snapshot: Snapshot | None
     datasets: Mapping[str, Dataset]
     tables: Mapping[str, Table]
+    imported: frozenset[str] = frozenset()
 
     @property
     def number(self) -> int | None:
@@ -167,7 +169,7 @@ def load_view(store: Store) -> View:
         )
         for name, (wide, _) in built.items()
     }
-    return View(con, snapshot, datasets, tables)
+    return View(con, snapshot, datasets, tables, imported_ids(store))
 
 
 def _sealed(relations: Mapping[str, str], paths: Mapping[str, Path]) -> duckdb.DuckDBPyConnection:

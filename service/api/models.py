@@ -122,6 +122,7 @@ class ScorerOut(BaseModel):
 
     name: str
     scorer_id: str
+    kind: Literal["computed", "imported"] = Field(description="imported: by `scores import`, from somebody's table")
     units: int
     rows: int
     bad_rows: int

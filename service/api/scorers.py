@@ -26,6 +26,7 @@ def list_(view: ViewDep, _query: NoQuery) -> ScorerList:
             ScorerOut(
                 name=name,
                 scorer_id=scorer_id,
+                kind="imported" if scorer_id in view.imported else "computed",
                 units=len(members),
                 rows=sum(member.rows for member in members),
                 bad_rows=sum(member.n_bad for member in members),
