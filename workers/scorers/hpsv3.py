@@ -23,14 +23,13 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import (
 from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec
 from workers.scorers.joint import Joint
 from workers.scorers.lean import empty, fill, named_state
+from workers.scorers.pixels import clip_pixels
 from workers.scorers.runtime import Runtime
 from workers.scorers.wording import constants
 
 REWARD = "<|Reward|>"
 PATCH, MERGE, FRAMES = 14, 2, 2
 MU = 0
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _MEMBER = "hpsv3/dataset/data_collator_qwen.py"
 _ITEMS_AT_ONCE = 16
 """About 13,000 tokens: enough to fill an accelerator, and 2 GB of activations in half precision."""
@@ -45,7 +44,8 @@ def hpsv3(spec: ScorerSpec, runtime: Runtime) -> ScoreBatch:
     """
     requests = Requests(spec.path("/tokenizer.json"), spec.path(".whl"), chat=spec.option("chat"))
     file = spec.path("/HPSv3.safetensors")
-    model = fill(built(spec), named_state({file.name: file}, published_name), what=file.name).to(runtime.device)
+    state = named_state({file.name: file}, published_name)
+    model = fill(built(spec), state, what=file.name, device=runtime.device)
 
     def judge(pictures: Sequence[torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
         ids = [requests.whole(len(seen), requests.text(prompt)) for seen, prompt in zip(pictures, prompts, strict=True)]
@@ -107,8 +107,7 @@ def patches(picture: torch.Tensor) -> torch.Tensor:
     """float32 patches (n, 1176) of a uint8 picture (height, width, 3), sides multiples of 28: normalised, in the order
     in which Qwen2-VL merges four neighbours into one token, each as two equal frames."""
     height, width, _ = picture.shape
-    mean, std = picture.new_tensor(CLIP_MEAN, dtype=torch.float32), picture.new_tensor(CLIP_STD, dtype=torch.float32)
-    pixels = ((picture.float() / 255 - mean) / std).permute(2, 0, 1)
+    pixels = clip_pixels(picture[None])[0]
     side = MERGE * PATCH
     tiles = pixels.reshape(3, height // side, MERGE, PATCH, width // side, MERGE, PATCH).permute(1, 4, 2, 5, 0, 3, 6)
     return tiles[:, :, :, :, :, None].expand(-1, -1, -1, -1, -1, FRAMES, -1, -1).reshape(-1, 3 * FRAMES * PATCH**2)

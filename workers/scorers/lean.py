@@ -36,10 +36,10 @@ def named_state(paths: Mapping[str, Path], rename: Rename) -> dict[str, torch.Te
     return state
 
 
-def fill(model: Model, state: dict[str, torch.Tensor], *, what: str) -> Model:
-    """The model with these tensors as its parameters, each in the parameter's dtype; `state` is emptied on the way, so
-    that no tensor is held twice for long. WeightsError unless names and shapes are exactly the model's; buffers that
-    are no part of a checkpoint are the caller's to make."""
+def fill(model: Model, state: dict[str, torch.Tensor], *, what: str, device: str = "cpu") -> Model:
+    """The model on a device with these tensors as its parameters, each in the parameter's dtype. `state` is emptied on
+    the way, so that no tensor is held twice for long. WeightsError unless names and shapes are exactly the model's;
+    buffers that are no part of a checkpoint are the caller's to make."""
     wanted = model.state_dict()
     for kind, names in (("lacks", wanted.keys() - state.keys()), ("holds an unknown", state.keys() - wanted.keys())):
         if names:
@@ -47,9 +47,9 @@ def fill(model: Model, state: dict[str, torch.Tensor], *, what: str) -> Model:
     for name, parameter in wanted.items():
         if state[name].shape != parameter.shape:
             raise _other(what, f"holds {name} of shape {tuple(state[name].shape)}, not {tuple(parameter.shape)}")
-    converted = {name: state.pop(name).to(parameter.dtype) for name, parameter in wanted.items()}
+    converted = {name: state.pop(name).to(device, parameter.dtype) for name, parameter in wanted.items()}
     model.load_state_dict(converted, strict=True, assign=True)
-    return model.requires_grad_(False).eval()
+    return model.to(device).requires_grad_(False).eval()
 
 
 def _other(file: str, what: str) -> WeightsError:

@@ -20,11 +20,10 @@ from ranking.errors import UsageError
 from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec
 from workers.scorers.joint import Joint
 from workers.scorers.lean import empty, fill, named_state
+from workers.scorers.pixels import clip_pixels
 from workers.scorers.runtime import Runtime
 from workers.scorers.wording import constants
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 PAD, END = 0, 1
 LONGEST = 2048
 """Tokens of a question, its picture counted as one; what is longer loses its end, as in the authors' code."""
@@ -49,7 +48,7 @@ def vqascore(spec: ScorerSpec, runtime: Runtime) -> ScoreBatch:
     system = constants(spec.path(".whl"), "t2v_metrics/constants.py", ("SYSTEM_MSG",))["SYSTEM_MSG"]
     questions = Questions(spec.path("/tokenizer.json"), system=system, question=spec.option("question"))
     answer = torch.tensor(questions.answer(spec.option("answer")), device=runtime.device)
-    model = loaded(spec).to(runtime.device)
+    model = loaded(spec, runtime.device)
 
     def judge(pictures: Sequence[torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
         return model.likelihood(pictures, questions.head, [questions.tail(prompt) for prompt in prompts], answer)
@@ -63,7 +62,7 @@ def vqascore(spec: ScorerSpec, runtime: Runtime) -> ScoreBatch:
 
 
 class ClipT5(nn.Module):
-    """CLIP-FlanT5: all but the last layer of CLIP's vision tower, two projecting layers, and T5 around one embedding."""
+    """CLIP-FlanT5: CLIP's vision tower but for its last layer, two projecting layers, and T5 around one embedding."""
 
     def __init__(self, text: T5Config, vision: CLIPVisionConfig) -> None:
         super().__init__()
@@ -83,12 +82,7 @@ class ClipT5(nn.Module):
     def see(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
         """The tokens (n, patches, d_model) of uint8 pictures (side, side, 3), each the projection of a patch as the
         layer before CLIP's last one has it."""
-        stacked = torch.stack(list(pictures))
-        mean, std = (
-            stacked.new_tensor(CLIP_MEAN, dtype=torch.float32),
-            stacked.new_tensor(CLIP_STD, dtype=torch.float32),
-        )
-        pixels = ((stacked.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+        pixels = clip_pixels(torch.stack(list(pictures)))
         states = self.vision(pixels.to(self.shared.weight.dtype)).last_hidden_state
         return self.projector(states[:, 1:])
 
@@ -169,8 +163,8 @@ def built(spec: ScorerSpec) -> ClipT5:
     return model
 
 
-def loaded(spec: ScorerSpec) -> ClipT5:
-    """The model with the tensors of all of the spec's files of weights, on the CPU."""
+def loaded(spec: ScorerSpec, device: str) -> ClipT5:
+    """The model with the tensors of all of the spec's files of weights, on a device."""
     last = dict(spec.option("vision"))["num_hidden_layers"] - 1
     files = [asset.name for asset in spec.assets if asset.name.endswith((".bin", ".safetensors"))]
     paths = {name: spec.path(name) for name in files}
@@ -178,4 +172,4 @@ def loaded(spec: ScorerSpec) -> ClipT5:
     for name in ("shared.weight", "lm_head.weight"):
         if name in state:
             state[name] = state[name][: spec.option("tokens")]
-    return fill(built(spec), state, what=", ".join(files))
+    return fill(built(spec), state, what=", ".join(files), device=device)
