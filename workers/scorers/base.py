@@ -76,8 +76,9 @@ class ScorerSpec:
 
     `factory` is "module:function", called as `function(spec, runtime)` when the scorer is first needed and returning
     a `ScoreBatch`. The fingerprint covers factory, views, the SHA-256 of every asset, `options`, `precision` and
-    `code_version` (raise it whenever the code gives other numbers than before). `licence` is the code's,
-    `weights_licence` that of the files; `range` says in words what values to expect.
+    `code_version` (raise it whenever the code gives other numbers than before). `precisions` are those its towers
+    bear. `licence` is the code's, `weights_licence` that of the files; `range` says in words what values to expect;
+    `golden` is what it gives for the eight golden pairs of workers.canary in float32, where its author knows.
     """
 
     name: str
@@ -87,20 +88,25 @@ class ScorerSpec:
     assets: tuple[Asset, ...] = ()
     options: Options = ()
     precision: str = "float32"
+    precisions: tuple[str, ...] = tuple(PRECISIONS)
     code_version: int = 1
     licence: str = "Apache-2.0"
     weights_licence: str = ""
     range: str = ""
     cost: Cost = field(default_factory=Cost)
     embedding: EmbeddingSpec | None = None
+    golden: tuple[float, ...] = ()
 
     def at(self, precision: str) -> ScorerSpec:
         """The same scorer with its towers in `precision` ("fp32", "bf16" or "fp16"), which is another scorer by id.
-        UsageError for another word, and for a scorer without a tower to run in it."""
+        UsageError for another word, and for a scorer that has no tower to run in it or does not bear it."""
         if precision not in PRECISIONS:
             raise UsageError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}", hint="take one of those")
         if not self.assets and precision != "fp32":
             raise UsageError(f"scorer {self.name} has no weights and runs in fp32 only", hint="leave the precision out")
+        if precision not in self.precisions:
+            hint = f"take {' or '.join(f'{self.name}:{word}' for word in self.precisions)}"
+            raise UsageError(f"scorer {self.name} cannot run in {precision}", hint=hint)
         return replace(self, precision=PRECISIONS[precision])
 
     @property

@@ -16,7 +16,6 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, T5Config
 from transformers.models.t5.modeling_t5 import T5Stack
 
-from ranking.errors import UsageError
 from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec
 from workers.scorers.joint import Joint
 from workers.scorers.lean import empty, fill, named_state
@@ -38,13 +37,8 @@ def vqascore(spec: ScorerSpec, runtime: Runtime) -> ScoreBatch:
 
     Options: `text` and `vision` (sizes, as transformers' configurations name them), `tokens` (how many the tokenizer
     has: rows of the embedding and of the output layer beyond them are not read), `question` with {} for the prompt,
-    and `answer`. The last layer and the softmax are float32 whatever the tower's precision. UsageError for float16.
+    and `answer`. The last layer and the softmax are float32 whatever the tower's precision.
     """
-    if spec.precision == "float16":
-        raise UsageError(
-            f"scorer {spec.name} cannot run in fp16, which T5's activations overflow",
-            hint=f"take {spec.name}:bf16 or {spec.name}:fp32",
-        )
     system = constants(spec.path(".whl"), "t2v_metrics/constants.py", ("SYSTEM_MSG",))["SYSTEM_MSG"]
     questions = Questions(spec.path("/tokenizer.json"), system=system, question=spec.option("question"))
     answer = torch.tensor(questions.answer(spec.option("answer")), device=runtime.device)

@@ -77,6 +77,7 @@ def _vqascore(name: str, *, tokenizer: str, weights: tuple[Asset, ...], options:
         ),
         options=options,
         precision="bfloat16",
+        precisions=("fp32", "bf16"),  # T5's feed-forward layers overflow float16
         licence="Apache-2.0",
         weights_licence="Apache-2.0",
         range="0 to 1",
@@ -111,6 +112,7 @@ SPECS = (
             ),
         ),
         precision="bfloat16",
+        precisions=("fp32", "bf16"),  # Qwen2-VL is published and was trained further in bfloat16
         licence="MIT",
         weights_licence="MIT; base model Apache-2.0",
         range="open, about -2 to 12",
