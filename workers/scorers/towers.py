@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -39,6 +40,16 @@ _LAYOUTS: dict[str, tuple[str | None, Callable[[State], State]]] = {
 Encode = Callable[[torch.Tensor], torch.Tensor]
 
 _loaded: WeakValueDictionary[str, ClipTower] = WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class LoadedClip:
+    """A model of `layouts.filled`, its tokenizer, and mean and deviation of red, green and blue between 0 and 1."""
+
+    model: Any
+    tokenize: Tokenize
+    mean: Sequence[float]
+    std: Sequence[float]
 
 
 class ClipTower:
@@ -87,42 +98,52 @@ def clip_tower(spec: ScorerSpec, runtime: Runtime) -> ClipTower:
     tower = _loaded.get(key)
     if tower is None:
         try:
-            tower = _by_options(spec, runtime) if "architecture" in options else _of_folder(spec, runtime)
+            tower = _tower(spec, runtime)
         except WeightsError as error:
             raise WeightsError(f"scorer {spec.name}: {error.message}", code=error.code, hint=error.hint) from error
         _loaded[key] = tower
     return tower
 
 
-def _by_options(spec: ScorerSpec, runtime: Runtime) -> ClipTower:
+def _tower(spec: ScorerSpec, runtime: Runtime) -> ClipTower:
+    precision = getattr(torch, spec.precision)
+    found = load_clip(spec, precision=precision, device=runtime.device)
+    return ClipTower(found.model, found.tokenize, runtime, precision=precision, mean=found.mean, std=found.std)
+
+
+def load_clip(spec: ScorerSpec, *, precision: torch.dtype, device: str) -> LoadedClip:
+    """The model of a spec (see `clip_tower`) with its blocks in `precision`, frozen, and what must be done to its
+    inputs; no encoder around it. WeightsError for files that do not fit."""
+    load = _by_options if "architecture" in dict(spec.options) else _of_folder
+    return load(spec, precision, device)
+
+
+def _by_options(spec: ScorerSpec, precision: torch.dtype, device: str) -> LoadedClip:
     config = open_clip.get_model_config(spec.option("architecture"))
     if config is None:
         raise ValueError(f"open_clip has no model config {spec.option('architecture')!r}")
     under, renamed = _LAYOUTS[spec.option("layout")]
-    precision = getattr(torch, spec.precision)
     state = renamed(load_state(spec.path(spec.option("weights")), under=under))
-    model = filled(built(config), state, precision=precision, device=runtime.device)
+    model = filled(built(config), state, precision=precision, device=device)
     context = config["text_cfg"]["context_length"]
     tokenize = {
         "open_clip": lambda: open_clip_tokens(context),
         "hf_clip": lambda: hf_clip_tokens(spec.path("vocab.json"), spec.path("merges.txt"), context),
         "siglip2": lambda: siglip2_tokens(spec.path("tokenizer.json"), context),
     }[spec.option("tokenizer")]()
-    mean, std = spec.option("mean"), spec.option("std")
-    return ClipTower(model, tokenize, runtime, precision=precision, mean=mean, std=std)
+    return LoadedClip(model, tokenize, spec.option("mean"), spec.option("std"))
 
 
-def _of_folder(spec: ScorerSpec, runtime: Runtime) -> ClipTower:
+def _of_folder(spec: ScorerSpec, precision: torch.dtype, device: str) -> LoadedClip:
     described = spec.path("open_clip_config.json")
     config = json.loads(described.read_text())
     (weights,) = (asset.name for asset in spec.assets if asset.name.endswith(_FOLDER_WEIGHTS))
-    precision = getattr(torch, spec.precision)
     state = without_extras(load_state(spec.path(weights)))
-    model = filled(built(config["model_cfg"]), state, precision=precision, device=runtime.device)
+    model = filled(built(config["model_cfg"]), state, precision=precision, device=device)
     with _quiet_root_logger():
         tokenize = folder_tokens(described.parent)
     seen = config["preprocess_cfg"]
-    return ClipTower(model, tokenize, runtime, precision=precision, mean=seen["mean"], std=seen["std"])
+    return LoadedClip(model, tokenize, seen["mean"], seen["std"])
 
 
 # Encoders do not know their tower: a cycle would keep it in memory after its last scorer is gone.

@@ -6,19 +6,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ranking.errors import StoreError
-from ranking.names import parse_json
-from ranking.trained import TrainedScorer, get_trained, trained_names, trained_versions
-from workers.scorers.base import PRECISIONS, Batch, Cost, Embed, Floats, ScoreBatch, ScorerSpec
-from workers.scorers.views import crop
+from ranking.trained import TrainedFile, TrainedScorer, get_trained, trained_names, trained_versions
+from workers.scorers.base import PRECISIONS, Batch, Cost, Embed, Floats, ScoreBatch, ScorerSpec, View
 from workers.scorers.weights import Asset, WeightsError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from ranking.store.blobs import Store
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 HEAD_FILE = "preference_head.safetensors"
 CLIP, HEAD = "clip", "head"
 KINDS = (CLIP, HEAD)
+_VIEWS = "workers.scorers.views:"
 HEADS = ("linear", "bilinear", "mlp")
 
 Choose = Callable[[str], ScorerSpec]
@@ -35,39 +35,44 @@ Choose = Callable[[str], ScorerSpec]
 
 def trained_specs(store: Store, choose: Choose) -> dict[str, ScorerSpec]:
     """The newest version of every scorer that the store has, by name. Files of a bucket are fetched once."""
-    return {name: spec_of(store, get_trained(store, name), choose) for name in trained_names(store)}
+    return {name: stored_spec(store, get_trained(store, name), choose) for name in trained_names(store)}
 
 
 def trained_spec(store: Store, name: str, choose: Choose) -> ScorerSpec | None:
     """The newest version of one, or None."""
-    return spec_of(store, get_trained(store, name), choose) if trained_versions(store, name) else None
+    return stored_spec(store, get_trained(store, name), choose) if trained_versions(store, name) else None
 
 
 def find_trained(store: Store, scorer_id: str, choose: Choose) -> ScorerSpec | None:
     """The version, in the precision, that has this id; None if there is none. Newest first."""
     name = scorer_id.partition("@")[0]
     for version in reversed(trained_versions(store, name)):
-        spec = spec_of(store, get_trained(store, name, version=version), choose)
+        spec = stored_spec(store, get_trained(store, name, version=version), choose)
         for each in (spec.at(word) for word in PRECISIONS):
             if not each.missing and each.scorer_id == scorer_id:
                 return each
     return None
 
 
-def spec_of(store: Store, trained: TrainedScorer, choose: Choose) -> ScorerSpec:
-    """The spec of a recorded version. StoreError for a kind that this Pairsieve does not know."""
+def stored_spec(store: Store, trained: TrainedScorer, choose: Choose) -> ScorerSpec:
+    """The spec of a version that the store has."""
+    return spec_of(trained, lambda file: store.local(trained.key(file)), choose)
+
+
+def spec_of(trained: TrainedScorer, local: Callable[[TrainedFile], Path], choose: Choose) -> ScorerSpec:
+    """The spec of a version, its files where `local` says. StoreError for a kind that this Pairsieve does not know."""
     assets = tuple(
-        Asset(f"{trained.name}/{file.name}", sha256=file.sha256, bytes=file.bytes, path=store.local(trained.key(file)))
+        Asset(f"{trained.name}/{file.name}", sha256=file.sha256, bytes=file.bytes, path=local(file))
         for file in trained.files
     )
     if trained.kind == CLIP:
-        (config,) = (asset.path for asset in assets if asset.name.endswith("open_clip_config.json"))
         return ScorerSpec(
             name=trained.name,
             summary=trained.summary,
             factory="workers.scorers.clip:preference",
-            views=(crop(_size(config)),),
+            views=(_view(trained),),
             assets=assets,
+            options=tuple(sorted((key, _hashable(value)) for key, value in trained.options["tower"].items())),
             code_version=trained.code_version,
             weights_licence="yours",
             range="open; differences are logits",
@@ -163,10 +168,12 @@ def head_scores(state: dict[str, torch.Tensor], shape: str, image: torch.Tensor,
     return hidden @ state["weight"]
 
 
-def _size(config: Path | None) -> int:
-    assert config is not None
-    values = parse_json(config.read_bytes(), where=str(config))
-    try:
-        return int(values["preprocess_cfg"]["size"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{config} is no open_clip config", code="damaged") from error
+def _view(trained: TrainedScorer) -> View:
+    make, options, version = trained.options["view"]
+    if not make.startswith(_VIEWS):
+        raise StoreError(f"{trained.ref} asks for the view {make}, which is none of ours", code="damaged")
+    return View(make, tuple((key, _hashable(value)) for key, value in options), version)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value

@@ -6,56 +6,65 @@ against its labels (a tie is ½, ½). Source: Kirstain et al. 2023, "Pick-a-Pic"
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from training.reward.clip import Pixels, clip_base, clip_learner, save_clip, trainable_clip
+from training.reward.config import RewardConfig
+from training.reward.loop import fit
+from training.reward.objective import Pairs, example_weights
 from training.toyworld import oracle
-from training.toyworld.making.clip import _tokenise, load_clip, normalised, save_clip
-from training.toyworld.making.pictures import cosine_rate, drawn_by_all, random_scenes, told_steps
+from training.toyworld.making.clip import _tokenise, load_clip, normalised
+from training.toyworld.making.pictures import drawn_by_all, random_scenes
 from training.toyworld.raters import hire_raters, label_pairs
 from training.toyworld.tokenizer import build_tokenizer
 from training.toyworld.world import Scene, held_out_scenes, train_scenes
 
 SEED = 31
 NOISE = 0.25
+CONFIG = RewardConfig(
+    kind="clip",
+    learning_rate=4e-4,
+    warmup=100,
+    weight_decay=0.05,
+    evaluate_every=100,
+    patience=0,
+    keep="last",
+    flip=True,
+    save="fp16",
+    seed=SEED,
+)
 
 
 def train_preference(
     clip: Path, out: Path, *, pairs: int = 20_000, steps: int = 1200, batch: int = 64
 ) -> dict[str, Any]:
-    """Fine-tune on pairs of train scenes with noisy labels; returns pair accuracy on held-out scenes."""
-    torch.manual_seed(SEED)
-    model = load_clip(clip).train()
+    """Fine-tune on pairs of train scenes with noisy labels, by the same loop as `pairsieve reward train`; returns pair
+    accuracy on held-out scenes."""
+    spec = clip_base(str(clip))
+    model = trainable_clip(spec, "cpu")
     prompts, first, second = _pairs(train_scenes(), pairs, SEED)
     utility = [oracle.judge(images, prompts).utility for images in (first, second)]
     raters = hire_raters(60, noise=NOISE, seed=SEED)
-    label = torch.from_numpy(label_pairs(raters, utility[0] - utility[1], np.random.default_rng(SEED)))
-    ids = _tokenise(build_tokenizer(), prompts)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.05)
-    order = torch.Generator().manual_seed(SEED)
-    for step, tell in told_steps("preference", steps):
-        for group in optimiser.param_groups:
-            group["lr"] = cosine_rate(step, steps=steps, peak=4e-4)
-        chosen = torch.randint(0, pairs, (batch,), generator=order)
-        both = np.concatenate([first[chosen.numpy()], second[chosen.numpy()]])
-        pixels = normalised(both)
-        if step % 2:
-            pixels = pixels.flip(3)
-        score = _scores(model, pixels, ids[chosen].repeat(2, 1)).view(2, batch)
-        target = torch.stack([label[chosen], 1 - label[chosen]])
-        loss = -(target * score.log_softmax(0)).sum(0).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        tell(f"loss {float(loss.detach()):.4f}")
-    config = json.loads((clip / "open_clip_config.json").read_text())["model_cfg"]
-    save_clip(model, out, config)
+    label = label_pairs(raters, utility[0] - utility[1], np.random.default_rng(SEED)).astype(np.float64)
+    words, prompt = np.unique(prompts, return_inverse=True)
+    places = np.arange(pairs)
+    everything = Pairs(places, places + pairs, prompt, label, example_weights(prompt, "prompt"))
+    pixels = Pixels(np.concatenate([first, second]), model.tokenize(words.tolist()))
+    config = CONFIG.model_copy(update={"steps": steps, "batch": batch})
+    found = fit(clip_learner(model, pixels, config, "cpu"), everything, None, config, progress=_told)
+    sys.stderr.write(f"preference: {found.ended}, loss {found.curve[-1]['training_loss']:.4f}\n")
+    save_clip(model, spec, out, half=True)
     return measure_preference(out)
+
+
+def _told(_stage: str, done: int, total: int) -> None:
+    if done and done % 100 == 0:
+        sys.stderr.write(f"preference: {done}/{total} steps\n")
 
 
 def measure_preference(path: Path, pairs: int = 3000) -> dict[str, Any]:
