@@ -18,7 +18,7 @@ from ranking.errors import PairsieveError
 from ranking.schema import OK, STATUSES
 from ranking.store.blobs import Store
 from ranking.store.commits import Commit
-from ranking.store.parquet import DataFile
+from ranking.store.parquet import DataFile, read_runs
 from ranking.store.shards import EMBEDDING_SHARD, SCORE_SHARD, embedding_flaw, kind_of
 
 _KEYS = ["image_uid", "prompt_id"]
@@ -47,16 +47,9 @@ def check_rows(store: Store, held: Holdings, ledger: Ledger) -> None:
 
 def _slices(store: Store, data: DataFile, slices: Iterable[Slice]) -> Iterator[tuple[Slice, pa.Table]]:
     """The slices of an items file in its order, each with its keys; every row group is read once."""
-    pieces = iter(sorted(slices, key=lambda piece: piece.start))
-    piece = next(pieces, None)
-    with pq.ParquetFile(store.local(data.file), page_checksum_verification=True, pre_buffer=False) as file:
-        held, start = pa.table({name: pa.array([], pa.string()) for name in _KEYS}), 0
-        for batch in file.iter_batches(columns=_KEYS):
-            held = pa.concat_tables([held, pa.Table.from_batches([batch])])
-            while piece is not None and piece.start + piece.rows <= start + held.num_rows:
-                yield piece, held.slice(piece.start - start, piece.rows).combine_chunks()
-                held, start = held.slice(piece.start + piece.rows - start), piece.start + piece.rows
-                piece = next(pieces, None)
+    pieces = sorted(slices, key=lambda piece: piece.start)
+    runs = [(piece.start, piece.rows) for piece in pieces]
+    yield from zip(pieces, read_runs(store.local(data.file), runs, columns=_KEYS), strict=True)
 
 
 def _check_shard(store: Store, ledger: Ledger, commit: Commit, items: pa.Table) -> None:

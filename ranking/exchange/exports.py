@@ -1,5 +1,5 @@
-"""Writes the scores of a snapshot as a table that others can read and `imports` takes back bit for bit. Streams slice
-by slice; holds no table of pairs or items."""
+"""Writes the scores of a snapshot as a table that others can read and `imports` takes back bit for bit. Streams batch
+by batch; holds no table of pairs or items."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ranking import duck
-from ranking.datasets import Dataset
 from ranking.errors import StoreError, UnknownNameError, UsageError
-from ranking.features.items import ItemScores, item_scores, unit_starts
+from ranking.features.items import ItemScores, item_scores
 from ranking.features.wide import pinned_dataset
 from ranking.schema import OK, STATUSES
 from ranking.store.blobs import Store
-from ranking.store.parquet import read_rows
 from ranking.store.snapshots import Snapshot
 
 Progress = Callable[[int, int], None]
@@ -102,8 +100,7 @@ def export_scores(
     scores = item_scores(store, pinned, members)
     counted = _Counted(progress, sum(member.rows for member in members) if by == "item" else pinned.n_pairs)
     if by == "item":
-        committed = {member.unit for member in members}
-        schema, batches = ITEM_COLUMNS, _items(store, pinned, committed, scores)
+        schema, batches = ITEM_COLUMNS, _items(pinned.items_paths(store), scores)
     else:
         schema, batches = PAIR_COLUMNS, _pairs(pinned.pairs_paths(store), scores)
     _write(to, schema, counted.each(batches))
@@ -111,18 +108,17 @@ def export_scores(
     return ExportReport(str(to), scorer_id, by, counted.rows, int(found.sum()), to.stat().st_size)
 
 
-def _items(store: Store, dataset: Dataset, units: set[str], scores: ItemScores) -> Iterator[pa.RecordBatch]:
-    starts = unit_starts(dataset)
-    store.checked_paths((file.file, file.sha256) for file in dataset.items_files)
-    for piece in dataset.slices:
-        if piece.unit not in units:
-            continue
-        start, rows = starts[piece.unit]
-        items = read_rows(store.local(piece.file), start=piece.start, rows=piece.rows).combine_chunks()
-        part = slice(start, start + rows)
-        columns = [items[name].combine_chunks() for name in ("image_uid", "prompt_id", "prompt")]
-        values, status = scores.values[part], scores.status[part]
-        yield pa.RecordBatch.from_arrays([*columns, _numbers(values), _spelled(status)], schema=ITEM_COLUMNS)
+def _items(paths: Sequence[Path], scores: ItemScores) -> Iterator[pa.RecordBatch]:
+    names, start = ITEM_COLUMNS.names[:3], 0
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_ROWS, columns=names):
+                part = slice(start, start + batch.num_rows)
+                start = part.stop
+                status = scores.status[part]
+                columns = [*(batch[name] for name in names), _numbers(scores.values[part]), _spelled(status)]
+                made = pa.RecordBatch.from_arrays(columns, schema=ITEM_COLUMNS)
+                yield made.filter(pa.array(status >= 0))
 
 
 def _pairs(paths: Sequence[Path], scores: ItemScores) -> Iterator[pa.RecordBatch]:

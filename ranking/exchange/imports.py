@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ranking import duck
-from ranking.datasets import Dataset, get_dataset
+from ranking.datasets import Dataset, Slice, get_dataset
 from ranking.errors import SourceError, UnknownNameError, UsageError
 from ranking.exchange.given import NAMES, SUFFIXES
 from ranking.exchange.match import NOTHING, Matched, Staged, match
@@ -26,13 +26,14 @@ from ranking.schema import NOT_GIVEN, OK, SCORES, STATUSES
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
 from ranking.store.commits import commit_scores, committed_units, list_commits
-from ranking.store.parquet import read_rows
+from ranking.store.parquet import read_runs
 from ranking.store.shards import SCORE_SHARD, holds_scores, kind_of_name
 from ranking.store.snapshots import fullest_ids
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(step, done, total): READING in bytes, then WRITING in units."""
 
+_KEYS = ["image_uid", "prompt_id"]
 READING = "reading files"
 WRITING = "committing scores"
 
@@ -175,27 +176,35 @@ def _commit(
     attempt = uuid.uuid4().hex
     counts: Counter[str] = Counter()
     without: Counter[str] = Counter()
-    for index, piece in enumerate(dataset.slices):
-        start, rows = starts[piece.unit]
-        part = slice(start, start + rows)
-        given = matched.status[part] != NOTHING
-        if not given.any():
+    wanted: dict[str, list[Slice]] = {}
+    for piece in dataset.slices:
+        words = _words(matched.status[_part(starts, piece)])
+        if set(words) == {NOT_GIVEN}:
             counts["unnamed"] += 1
+            continue
+        without.update(word for word in words if word != OK)
+        if piece.unit in known:
+            counts["known"] += 1
         else:
-            words = _words(matched.status[part])
-            without.update(word for word in words if word != OK)
-            if piece.unit in known:
-                counts["known"] += 1
-            else:
-                items = read_rows(store.local(piece.file), start=piece.start, rows=piece.rows)
-                table = _table(items, matched.values[part], words)
-                won = commit_scores(
-                    store, scorer_id=scorer_id, unit=piece.unit, table=table, attempt=attempt, items=items
-                )
-                counts["committed" if won else "known"] += 1
-        if progress:
-            progress(WRITING, index + 1, len(dataset.slices))
+            wanted.setdefault(piece.file, []).append(piece)
+    total, done = sum(len(pieces) for pieces in wanted.values()), 0
+    for file, pieces in wanted.items():
+        pieces.sort(key=lambda piece: piece.start)
+        runs = [(piece.start, piece.rows) for piece in pieces]
+        for piece, items in zip(pieces, read_runs(store.local(file), runs, columns=_KEYS), strict=True):
+            part = _part(starts, piece)
+            table = _table(items, matched.values[part], _words(matched.status[part]))
+            won = commit_scores(store, scorer_id=scorer_id, unit=piece.unit, table=table, attempt=attempt, items=items)
+            counts["committed" if won else "known"] += 1
+            done += 1
+            if progress:
+                progress(WRITING, done, total)
     return counts["committed"], counts["known"], counts["unnamed"], dict(without)
+
+
+def _part(starts: Mapping[str, tuple[int, int]], piece: Slice) -> slice:
+    start, rows = starts[piece.unit]
+    return slice(start, start + rows)
 
 
 def _words(status: npt.NDArray[np.int8]) -> list[str]:

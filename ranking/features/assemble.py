@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ranking.datasets import Dataset
-from ranking.features.items import ItemFacts, ItemScores, item_facts, item_ratings, item_scores
+from ranking.features.items import ItemFacts, ItemScores, image_numbers, item_facts, item_ratings, item_scores
+from ranking.features.tallies import Tally, tally
 from ranking.graph.label_graph import label_graph
 from ranking.images.facts import FACTS_ID
 from ranking.schema import LABEL_GRAPH, OK, PAIRS, STATUSES
@@ -60,11 +61,12 @@ Int = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Assembled:
-    """The table in the store, the usual range of each scorer (its 1st and 99th percentile) and the kinds of
-    ratings."""
+    """The table in the store, the usual range of each scorer (its 1st and 99th percentile), how each fared, and the
+    kinds of ratings."""
 
     table: DataFile
     scales: dict[str, tuple[float, float]]
+    tallies: dict[str, Tally]
     ratings: tuple[str, ...]
 
 
@@ -86,15 +88,26 @@ def assemble(store: Store, snapshot: Snapshot, dataset: Dataset, *, folder: str)
         layout=SCANNED,
     )
     scales = {name: found.scale for name, found in scored.items() if found.scale}
-    return Assembled(table, scales, tuple(ratings))
+    tallies = {name: found.tally for name, found in scored.items()}
+    return Assembled(table, scales, tallies, tuple(ratings))
+
+
+def tallies(store: Store, snapshot: Snapshot, dataset: Dataset) -> dict[str, Tally]:
+    """How each scorer of the snapshot fared with the dataset, from the scores alone: no table is built."""
+    members = _by_scorer(snapshot, dataset)
+    return {
+        name: _tally(store, dataset, item_scores(store, dataset, members.get(scorer_id, [])))
+        for name, scorer_id in snapshot.scorers.items()
+    }
 
 
 @dataclass(frozen=True)
 class _Scored:
-    """A scorer's scores of the items, its ranks of the pairs and its usual range, if it has any score."""
+    """A scorer's scores of the items, its ranks of the pairs, how it fared, and its usual range if it has any score."""
 
     scores: ItemScores
     ranks: npt.NDArray[np.int32]
+    tally: Tally
     scale: tuple[float, float] | None
 
 
@@ -109,7 +122,7 @@ def _scored(
 
     def one(name: str) -> _Scored:
         found = item_scores(store, dataset, members.get(scorers[name], []))
-        return _Scored(found, ends.rank(found), _scale(found))
+        return _Scored(found, ends.rank(found), _tally(store, dataset, found), _scale(found))
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return dict(zip(scorers, pool.map(one, scorers), strict=True))
@@ -289,6 +302,10 @@ def _one_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         while (batch := coming.result()) is not None:
             coming = pool.submit(next, batches, None)
             yield batch
+
+
+def _tally(store: Store, dataset: Dataset, scores: ItemScores) -> Tally:
+    return tally(scores, lambda: image_numbers(store, dataset).indices.to_numpy())
 
 
 def _scale(scores: ItemScores) -> tuple[float, float] | None:

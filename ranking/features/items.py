@@ -118,7 +118,7 @@ def item_facts(store: Store, dataset: Dataset, members: Sequence[Member]) -> Ite
     if not members:
         return None
     columns = ["image_uid", "sha256", "width", "height", "phash", "status"]
-    uids = _image_numbers(store, dataset)
+    uids = image_numbers(store, dataset)
     facts = pa.concat_tables(_each(store, members, lambda _, path: _read(path, columns)))
     # An image of several slices is the same in all of them, but one of them may not have got it: the last that did, in
     # the snapshot's order, counts.
@@ -153,7 +153,7 @@ def item_facts(store: Store, dataset: Dataset, members: Sequence[Member]) -> Ite
     return ItemFacts(*(vector[of_item] for vector in vars(per_image).values()))
 
 
-def _image_numbers(store: Store, dataset: Dataset) -> pa.DictionaryArray:
+def image_numbers(store: Store, dataset: Dataset) -> pa.DictionaryArray:
     """The dataset's items by image: indices into the distinct image uids, in order of first appearance."""
     tables = [pq.read_table(path, columns=["image_uid"], partitioning=None) for path in dataset.items_paths(store)]
     return pc.dictionary_encode(pa.concat_tables(tables)["image_uid"].combine_chunks())

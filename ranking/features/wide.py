@@ -1,31 +1,35 @@
 """The wide table: one row per pair with everything known of it, built once per snapshot and dataset. Derivable, so
 deletable."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ranking.datasets import Dataset, get_dataset
 from ranking.errors import UNUSABLE, NotFoundError, StoreError
-from ranking.features.assemble import assemble
+from ranking.features.assemble import assemble, tallies
+from ranking.features.tallies import Tally
 from ranking.names import canonical_json, parse_json
 from ranking.store.blobs import Store
 from ranking.store.parquet import DataFile
 from ranking.store.snapshots import Snapshot
 
-VERSION = 2  # raise it when the columns or their meaning change: cached tables are then stale
+VERSION = 3  # raise it when the columns or their meaning change: cached tables are then stale
 
 
 @dataclass(frozen=True)
 class Wide:
     """A built wide table. `scales` is each scorer's usual range, the 1st and 99th percentile of its scores of the
-    dataset's items; a scorer without any has none. `ratings` are the kinds of ratings that have columns."""
+    dataset's items; a scorer without any has none. `tallies` say how each scorer fared. `ratings` are the kinds of
+    ratings that have columns."""
 
     dataset: str
     snapshot: str
     version: int
     table: DataFile
     scales: dict[str, tuple[float, float]]
+    tallies: dict[str, Tally]
     ratings: tuple[str, ...]
 
     def path(self, store: Store) -> Path:
@@ -52,13 +56,24 @@ def checked_wide(store: Store, snapshot: Snapshot, dataset: str) -> tuple[Wide, 
         return found
     key = wide_key(snapshot, dataset)
     built = assemble(store, snapshot, pinned, folder=f"wide/{snapshot.sha[:16]}")
-    wide = Wide(dataset, snapshot.sha, VERSION, built.table, built.scales, built.ratings)
+    wide = Wide(dataset, snapshot.sha, VERSION, built.table, built.scales, built.tallies, built.ratings)
     if store.put_if_absent(key, canonical_json(asdict(wide))):
         return wide, store.local(wide.table.file)  # hashed as it was written
     found = _find(store, snapshot, dataset)
     if found is None:
         raise StoreError(f"{key} was damaged while it was built", code="damaged", hint="try again")
     return found
+
+
+def scorer_tallies(store: Store, snapshot: Snapshot, dataset: str) -> dict[str, Tally]:
+    """How each scorer of the snapshot fared with a dataset of it: from the wide table's record if there is one, else
+    counted from the scores. Errors are those of `wide_table`."""
+    pinned = pinned_dataset(store, snapshot, dataset)
+    key = wide_key(snapshot, dataset)
+    if store.exists(key):
+        with suppress(NotFoundError, StoreError):  # a damaged record is built again when its table is asked for
+            return _parse(store.get(key), key).tallies
+    return tallies(store, snapshot, pinned)
 
 
 def wide_key(snapshot: Snapshot, dataset: str) -> str:
@@ -101,7 +116,8 @@ def _parse(data: bytes, key: str) -> Wide:
     record: dict[str, Any] = parse_json(data, where=key)
     try:
         scales = {name: (float(low), float(high)) for name, (low, high) in record["scales"].items()}
+        tallied = {name: Tally.parse(each) for name, each in record["tallies"].items()}
         changed = {"table": DataFile(**record["table"]), "scales": scales, "ratings": tuple(record["ratings"])}
-        return Wide(**record | changed)
+        return Wide(**record | changed | {"tallies": tallied})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"{key} does not read as a wide table", code="damaged", hint="delete it") from error
