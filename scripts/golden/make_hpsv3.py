@@ -2,14 +2,13 @@
 
 Run from the repository's root in an environment of its own that has both, torch, Pillow and numpy:
 
-    PYTHONPATH=tests/workers python scripts/golden/make_hpsv3.py hpsv3-1.0.0-py3-none-any.whl
+    PYTHONPATH=.:tests/workers python scripts/golden/make_hpsv3.py hpsv3-1.0.0-py3-none-any.whl
 
 What the package imports for training only (deepspeed, trl, peft, datasets, …) need not be there. Only numbers are
 written. The real wording, too, is compared with what the product reads from the wheel.
 """
 
 import hashlib
-import importlib.util
 import json
 import sys
 import types
@@ -20,6 +19,8 @@ import tiny_vlm
 import torch
 import transformers
 from transformers import Qwen2TokenizerFast, Qwen2VLConfig, Qwen2VLImageProcessor, Qwen2VLProcessor
+
+from workers.scorers.wording import constants
 
 ROOT = Path(__file__).parents[2]
 CHAT = (
@@ -62,10 +63,7 @@ def authors_code():
 
 def our_reading(wheel: Path) -> tuple[str, str]:
     """The wording as the product reads it from the wheel."""
-    spec = importlib.util.spec_from_file_location("wording", ROOT / "workers" / "scorers" / "wording.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    words = module.constants(wheel, "hpsv3/dataset/data_collator_qwen.py", ("INSTRUCTION", "prompt_with_special_token"))
+    words = constants(wheel, "hpsv3/dataset/data_collator_qwen.py", ("INSTRUCTION", "prompt_with_special_token"))
     return words["INSTRUCTION"], words["prompt_with_special_token"]
 
 

@@ -2,7 +2,7 @@
 
 Run from the repository's root in an environment of its own that has both, torch, Pillow and numpy:
 
-    PYTHONPATH=tests/workers python scripts/golden/make_vqascore.py t2v_metrics-3.0-py3-none-any.whl
+    PYTHONPATH=.:tests/workers python scripts/golden/make_vqascore.py t2v_metrics-3.0-py3-none-any.whl
 
 The package's own __init__ files, which import every model of theirs, are passed over, and cv2 need not be there. Only
 numbers are written. The real wording, too, is compared with what the product reads from the wheel.
@@ -21,6 +21,8 @@ import tiny_vlm
 import torch
 import transformers
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
+
+from workers.scorers.wording import constants
 
 ROOT = Path(__file__).parents[2]
 WORDS = {
@@ -46,11 +48,8 @@ def authors_code():
 
 def check_our_reading(wheel: Path, module: types.ModuleType) -> None:
     """The product reads from the wheel what the authors' code runs with."""
-    spec = importlib.util.spec_from_file_location("wording", ROOT / "workers" / "scorers" / "wording.py")
-    reading = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reading)
     for member, names in WORDS.items():
-        for name, value in reading.constants(wheel, member, names).items():
+        for name, value in constants(wheel, member, names).items():
             assert value == getattr(module, name), name
 
 
