@@ -6,7 +6,6 @@ attentions unfused and repeats an image's keys and values for each of its prompt
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -100,28 +99,6 @@ def load_text(
     model = text_tower(shape, precision, looks=looks)
     model.embeddings.position_ids = torch.arange(shape.positions)[None]
     return fill(model, tensors, what="of BLIP's BERT", device=device)
-
-
-def parted(
-    state: Mapping[str, torch.Tensor], prefixes: Sequence[str], *, dropped: Sequence[str]
-) -> list[dict[str, torch.Tensor]]:
-    """A checkpoint's tensors by the prefix of their keys, which is taken off: one dict for each of `prefixes`.
-
-    A key that fully matches a pattern in `dropped` is left out; WeightsError for any other that is under no prefix.
-    """
-    parts: dict[str, dict[str, torch.Tensor]] = {prefix: {} for prefix in prefixes}
-    for key, value in state.items():
-        if any(re.fullmatch(pattern, key) for pattern in dropped):
-            continue
-        prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
-        if prefix is None:
-            raise WeightsError(
-                f"the checkpoint is of another model: it holds an unknown {key}",
-                code="weights-other-layout",
-                hint="fetch it again with `pairsieve scorers pull`",
-            )
-        parts[prefix][key.removeprefix(prefix)] = value
-    return list(parts.values())
 
 
 _VISION_KEYS = {

@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import normalize
 
 from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec
-from workers.scorers.blip import BlipShape, WordPieces, by_length, load_text, load_vision, look, padded, parted, read
-from workers.scorers.lean import empty, fill
+from workers.scorers.blip import BlipShape, WordPieces, by_length, load_text, load_vision, look, padded, read
+from workers.scorers.lean import empty, fill, parted
 from workers.scorers.pixels import clip_pixels
 from workers.scorers.prompts import PromptCache
 from workers.scorers.runtime import InParts, Runtime
@@ -37,7 +37,7 @@ class BlipSimilarity:
         shape = BlipShape.of(spec)
         prefixes = ("visual_encoder.", "text_encoder.", "vision_proj.", "text_proj.")
         state = load_state(spec.path("model_large.pth"), under="model")
-        seen, read, image_head, prompt_head = parted(state, prefixes, dropped=_DROPPED)
+        seen, read, image_head, prompt_head = parted(state, prefixes, dropped=_DROPPED, what="of BLIP")
         self._image_head = _projection(shape.vision_width, image_head, "vision", runtime.device)
         self._prompt_head = _projection(shape.text_width, prompt_head, "text", runtime.device)
         self._view = spec.views[0]

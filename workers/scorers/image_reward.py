@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from workers.scorers.base import Batch, Floats, ScoreBatch, ScorerSpec
-from workers.scorers.blip import BlipShape, WordPieces, by_length, load_text, load_vision, look, padded, parted, read
+from workers.scorers.blip import BlipShape, WordPieces, by_length, load_text, load_vision, look, padded, read
 from workers.scorers.heads import Affine, affine_head
+from workers.scorers.lean import parted
 from workers.scorers.pixels import clip_pixels
 from workers.scorers.runtime import InParts, Runtime
 from workers.scorers.states import load_state
@@ -27,7 +28,9 @@ class ImageReward:
     def __init__(self, spec: ScorerSpec, runtime: Runtime) -> None:
         shape = BlipShape.of(spec)
         prefixes = ("blip.visual_encoder.", "blip.text_encoder.", "mlp.")
-        seen, read, head = parted(load_state(spec.path("ImageReward.pt")), prefixes, dropped=_DROPPED)
+        seen, read, head = parted(
+            load_state(spec.path("ImageReward.pt")), prefixes, dropped=_DROPPED, what="of ImageReward"
+        )
         self._view = spec.views[0]
         self._pieces = WordPieces(spec.path("vocab.txt"), size=shape.vocabulary)
         self._vision = load_vision(shape, seen, spec.precision, runtime.device)

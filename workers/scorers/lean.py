@@ -3,7 +3,8 @@ will run in. Holds no architecture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +35,24 @@ def named_state(paths: Mapping[str, Path], rename: Rename) -> dict[str, torch.Te
             if name is not None:
                 state[name] = tensor
     return state
+
+
+def parted(
+    state: Mapping[str, torch.Tensor], prefixes: Sequence[str], *, dropped: Sequence[str], what: str
+) -> list[dict[str, torch.Tensor]]:
+    """A checkpoint's tensors by the prefix of their keys, which is taken off: one dict for each of `prefixes`.
+
+    A key that fully matches a pattern in `dropped` is left out; WeightsError for any other that is under no prefix.
+    """
+    parts: dict[str, dict[str, torch.Tensor]] = {prefix: {} for prefix in prefixes}
+    for key, value in state.items():
+        if any(re.fullmatch(pattern, key) for pattern in dropped):
+            continue
+        prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
+        if prefix is None:
+            raise _other(what, f"holds an unknown {key}")
+        parts[prefix][key.removeprefix(prefix)] = value
+    return list(parts.values())
 
 
 def fill(model: Model, state: dict[str, torch.Tensor], *, what: str, device: str = "cpu") -> Model:

@@ -15,6 +15,7 @@ from tiny_blip import PROMPTS, TINY, VOCABULARY, blip_layout, pictures, pretrain
 from workers.scorers import blip, blip_itc
 from workers.scorers.base import Batch, Floats, ScorerSpec
 from workers.scorers.catalog.blip import SPECS
+from workers.scorers.lean import parted
 from workers.scorers.runtime import Runtime
 from workers.scorers.views import crop
 from workers.scorers.weights import Asset, WeightsError
@@ -113,10 +114,10 @@ def test_momentum_towers_are_other_towers(spec: ScorerSpec, tmp_path: Path) -> N
 def test_only_what_pretraining_keeps_beside_is_left_out() -> None:
     every = pretrain_layout(TINY)
     for key in every.keys() - blip_layout(TINY).keys():
-        assert blip.parted({key: torch.zeros(1)}, (), dropped=blip_itc._DROPPED) == []
+        assert parted({key: torch.zeros(1)}, (), dropped=blip_itc._DROPPED, what="") == []
     for key in ("text_encoder.pooler.dense.bias", "vision_proj2.weight", "visual_encoder.extra", "temp2", "itm_head.x"):
         with pytest.raises(WeightsError, match=key):
-            blip.parted({key: torch.zeros(1)}, (), dropped=blip_itc._DROPPED)
+            parted({key: torch.zeros(1)}, (), dropped=blip_itc._DROPPED, what="")
 
 
 def test_a_checkpoint_without_a_tower_is_refused(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_the_published_layout_fits_the_towers_key_by_key() -> None:
     shape = blip.BlipShape.of(PUBLISHED)
     state = {key: torch.empty(size, device="meta") for key, size in pretrain_layout(dict(PUBLISHED.options)).items()}
     prefixes = ("visual_encoder.", "text_encoder.", "vision_proj.", "text_proj.")
-    seen, read, *heads = blip.parted(state, prefixes, dropped=blip_itc._DROPPED)
+    seen, read, *heads = parted(state, prefixes, dropped=blip_itc._DROPPED, what="")
     vision, text = blip.vision_tower(shape).state_dict(), blip.text_tower(shape, looks=False).state_dict()
     assert {blip.vision_key(key): value.shape for key, value in seen.items()} == shapes(vision)
     read.pop("embeddings.position_ids")

@@ -16,6 +16,7 @@ from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVi
 from workers.scorers import blip, image_reward
 from workers.scorers.base import Batch, Floats, ScorerSpec
 from workers.scorers.catalog.blip import SPECS
+from workers.scorers.lean import parted
 from workers.scorers.runtime import Runtime
 from workers.scorers.views import crop
 from workers.scorers.weights import Asset, WeightsError
@@ -181,7 +182,7 @@ def test_the_published_layout_fits_the_towers_key_by_key() -> None:
     assert sum(math.prod(size) for key, size in layout.items() if "position_ids" not in key) == 446_665_953
     state = {key: torch.empty(size, device="meta") for key, size in layout.items()}
     prefixes = ("blip.visual_encoder.", "blip.text_encoder.", "mlp.")
-    seen, read, head = blip.parted(state, prefixes, dropped=image_reward._DROPPED)
+    seen, read, head = parted(state, prefixes, dropped=image_reward._DROPPED, what="")
     shape = blip.BlipShape.of(PUBLISHED)
     vision, text = blip.vision_tower(shape).state_dict(), blip.text_tower(shape, looks=True).state_dict()
     mapped = {blip.vision_key(key): value.shape for key, value in seen.items()}
@@ -205,8 +206,8 @@ def test_transformers_own_defaults_are_not_the_published_models() -> None:
 def test_a_cross_attention_over_transformers_default_width_does_not_load(spec: ScorerSpec) -> None:
     shape = dataclasses.replace(blip.BlipShape.of(spec), vision_width=768)
     state = {key: torch.from_numpy(value) for key, value in tiny_parameters(reward_layout(TINY)).items()}
-    _, read, _ = blip.parted(
-        state, ("blip.visual_encoder.", "blip.text_encoder.", "mlp."), dropped=image_reward._DROPPED
+    _, read, _ = parted(
+        state, ("blip.visual_encoder.", "blip.text_encoder.", "mlp."), dropped=image_reward._DROPPED, what=""
     )
     with pytest.raises(WeightsError, match=r"crossattention\.self\.key\.weight of shape \(48, 60\), not \(48, 768\)"):
         blip.load_text(shape, read, "float32", "cpu", looks=True)
