@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from celery.utils.log import get_logger
 
 from ranking.store.blobs import Store
+from workers.canary import check_canary
 from workers.engine import Committee
 from workers.scorers.registry import load_committee
 
@@ -17,7 +18,8 @@ _warm: OrderedDict[tuple[str, ...], Committee] = OrderedDict()
 
 
 def committee_for(scorer_ids: Sequence[str], *, store: Store | None = None) -> Committee:
-    """A committee that has these scorers, of the installed ones or the store's, loaded now unless one is warm.
+    """A committee that has these scorers, of the installed ones or the store's, loaded now unless one is warm; and then
+    asked about the golden pairs, if there is a store to compare with.
 
     The caller compares the ids: the weights here may be others than those of the plan.
     """
@@ -29,5 +31,7 @@ def committee_for(scorer_ids: Sequence[str], *, store: Store | None = None) -> C
         _warm.popitem(last=False)
     logger.info("Loading %s", ", ".join(wanted))
     committee: Committee = load_committee(wanted, store=store)
+    if store is not None:
+        check_canary(store, committee, tuple(committee.scorer_ids.values()))
     _warm[wanted] = committee
     return committee

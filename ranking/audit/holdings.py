@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ranking.audit.report import Ledger
+from ranking.canaries import FOLDER as CANARIES
+from ranking.canaries import Canary, get_canary
 from ranking.datasets import Revision, Slice, list_revisions
 from ranking.errors import NotFoundError, PairsieveError, StoreError
 from ranking.exchange.records import Imported, get_import
@@ -40,6 +42,7 @@ class Holdings:
     attempts: dict[str, Attempt] = field(default_factory=dict)
     dead: dict[str, Dead] = field(default_factory=dict)
     commits: dict[str, Commit] = field(default_factory=dict)
+    canaries: dict[str, Canary] = field(default_factory=dict)
     imports: dict[str, Imported] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     revisions: dict[str, list[Revision]] = field(default_factory=dict)
@@ -72,6 +75,7 @@ def read_holdings(store: Store, ledger: Ledger) -> Holdings:
     held.dead = _read(store, ledger, 1, store.list("dead"), _dead)
     held.commits = _read(store, ledger, 1, store.list("commits"), _commit)
     held.imports = _read(store, ledger, 1, store.list("imports"), get_import)
+    held.canaries = _read(store, ledger, 1, store.list(CANARIES), _canary)
     held.plans = _read(store, ledger, 1, store.list("plans"), _plan)
     names = [name for name in store.children("datasets") if store.children(f"datasets/{name}/revisions")]
     for name in names:
@@ -149,6 +153,10 @@ def _plan(store: Store, key: str) -> Plan:
 def _commit(store: Store, key: str) -> Commit:
     _, scorer_id, name = key.split("/")
     return get_commit(store, scorer_id=scorer_id, unit=name.removesuffix(".json"))
+
+
+def _canary(store: Store, key: str) -> Canary:
+    return get_canary(store, key.rpartition("/")[2].removesuffix(".json"))
 
 
 def _same(found: _Record, key: str, wanted: str) -> _Record:

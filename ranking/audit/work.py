@@ -20,7 +20,7 @@ def check_work(store: Store, held: Holdings, ledger: Ledger, *, settings: Settin
     """Look at plans, markers, attempts and deaths, and at the hints that could hold work back."""
     units = held.units
     planned = {(plan.job_id, piece.unit) for plan in held.plans.values() for piece in plan.slices}
-    canonical(store, ledger, 1, [*held.commits, *held.dead, *held.imports, *held.plans])
+    canonical(store, ledger, 1, [*held.commits, *held.canaries, *held.dead, *held.imports, *held.plans])
     for key, commit in held.commits.items():
         if commit.unit not in units:
             ledger.error(1, key, f"the marker {key} is of a unit that no dataset has")
@@ -35,7 +35,10 @@ def check_work(store: Store, held: Holdings, ledger: Ledger, *, settings: Settin
     for key, attempt in held.attempts.items():
         if (attempt.job_id, attempt.unit) not in planned:
             ledger.error(1, key, f"{key} is a try at a unit that no plan has")
+    for key, canary in held.canaries.items():
+        _check_time(ledger, 1, key, canary.created)
     ledger.count(1, "markers", len(held.commits))
+    ledger.count(1, "canaries", len(held.canaries))
     ledger.count(1, "attempts", len(held.attempts))
     _check_plans(held, ledger)
     _check_open(store, held, ledger, settings=settings, now=now)

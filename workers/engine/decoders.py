@@ -77,6 +77,8 @@ class Decoders:
     def examine_all(self, pictures: Iterable[tuple[Key, Found]], wanted: Wanted) -> Iterator[tuple[Key, Examined]]:
         """What is made of each picture, under its key, as soon as it is there. Takes from `pictures` only what the
         processes can have in hand, with as much waiting. DecoderError where no process can be had."""
+        if self._closed:
+            raise DecoderError("the decoders have been closed")
         running: set[Future[list[tuple[Key, Examined]]]] = set()
         jobs = _jobs(pictures)
         more = True
@@ -111,9 +113,9 @@ class Decoders:
     def _examine(self, job: Sequence[tuple[Key, Found]], wanted: Wanted) -> list[tuple[Key, Examined]]:
         known = [(key, data) for key, data in job if isinstance(data, bytes)]
         results = [(key, examine(data, wanted)) for key, data in job if not isinstance(data, bytes)]
-        todo = [known] if known else []
+        todo = [(known, False)] if known else []
         while todo:
-            part = todo.pop()
+            part, again = todo.pop()
             child = self._take()
             try:
                 answers = child.examine([data for _, data in part], wanted)
@@ -124,9 +126,11 @@ class Decoders:
                 continue
             if self._closed:
                 raise DecoderError("the decoders have been closed")
+            # It was at the first without an answer, which is tried alone; those behind it may be innocent.
             first, rest = part[len(answers)], part[len(answers) + 1 :]
-            if len(part) > 1:
-                todo += [each for each in (rest, [first]) if each]
+            if len(part) > 1 or not again:
+                todo += [(rest, False)] if rest else []
+                todo.append(([first], True))
             else:
                 log.warning("%s ends its decoder (%s)", first[0], child.ending)
                 results.append((first[0], crashed(first[1], wanted, f"the decoder ended ({child.ending})")))

@@ -112,7 +112,7 @@ def pack_examined(examined: Examined, wanted: Wanted) -> tuple[dict[str, Any], l
             if isinstance(array, str):
                 seen.append(array)
                 continue
-            array = np.ascontiguousarray(array)
+            array = np.asarray(array, order="C")  # `ascontiguousarray` makes a number a row of one
             if array.dtype.kind not in _KINDS:
                 raise FrameError(f"{view.make} gives an array of {array.dtype}")
             seen.append([array.dtype.str, array.shape])

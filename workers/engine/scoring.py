@@ -40,6 +40,12 @@ class Committee(Protocol):
     def device(self) -> str:
         """Where it runs, as torch names it."""
 
+    def precision_of(self, scorer_id: str) -> str:
+        """What a scorer's towers run in: float32, float16 or bfloat16."""
+
+    def golden_of(self, scorer_id: str) -> Sequence[float]:
+        """What a scorer should give for the golden pairs of workers.canary, or nothing where nobody said."""
+
     @property
     def embedding_ids(self) -> tuple[str, ...]:
         """The embeddings that come with these scorers."""
