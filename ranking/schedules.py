@@ -28,7 +28,7 @@ def add_schedule(store: Store, schedule: Schedule) -> Schedule:
     check_name("schedule", schedule.name)
     check_name("dataset", schedule.dataset)
     for scorer in schedule.scorers:
-        check_name("scorer", scorer)
+        check_name("scorer", scorer.partition(":")[0])  # a precision may follow, as in pickscore-v1:bf16
     if not schedule.every_seconds > 0:
         raise UsageError(f"a schedule cannot run every {schedule.every_seconds} seconds", hint="give a positive number")
     if schedule.train is not None and schedule.recipe is None:

@@ -15,6 +15,7 @@ from service.commands import (
     ingest,
     labels,
     score,
+    scorers,
     scores,
     serve,
     snapshot,
@@ -54,7 +55,22 @@ def _root(
         os.environ["PAIRSIEVE_STORE"] = store
 
 
-for module in (demo, ingest, labels, score, scores, snapshot, curate, train, serve, work, status, store, toyworld):
+for module in (
+    demo,
+    ingest,
+    labels,
+    score,
+    scorers,
+    scores,
+    snapshot,
+    curate,
+    train,
+    serve,
+    work,
+    status,
+    store,
+    toyworld,
+):
     module.register(app)
 
 

@@ -1,4 +1,4 @@
-"""`pairsieve score` and `pairsieve scorers`: put numbers on images."""
+"""`pairsieve score`: put numbers on images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.options import Json, open_store, split_names, store_if_any
+from service.commands.options import Json, open_store, split_names
 
 if TYPE_CHECKING:
     from ranking.plan import Plan
@@ -19,13 +19,16 @@ _POLL_SECONDS = 0.5
 
 def register(app: typer.Typer) -> None:
     app.command("score")(score)
-    app.command("scorers")(scorers)
 
 
 def score(
     dataset: Annotated[str, typer.Argument(help="Name of the dataset.", show_default=False)],
     scorers: Annotated[str, typer.Option(help="Scorers, by comma; see `pairsieve scorers`.", show_default=False)],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, bf16, fp16: of all scorers with weights; `name:bf16` is for one.", show_default=False),
+    ] = None,
     watch: Annotated[bool, typer.Option(help="Leave the work to running workers and watch it.")] = False,
     json: Json = False,
 ) -> None:
@@ -33,11 +36,14 @@ def score(
     from ranking.errors import PairsieveError
     from ranking.plan import create_plan, progress
     from service.console import print_facts, print_json
-    from workers.scorers.registry import resolve
+    from workers.scorers.registry import in_precision, resolve
     from workers.scorers.runtime import check_device
 
     store = open_store()
-    ids = resolve(split_names(scorers), store=store)
+    names = split_names(scorers)
+    if precision is not None:
+        names = in_precision(names, precision, store=store)
+    ids = resolve(names, store=store)
     check_device(device)
     plan = create_plan(store, dataset, ids.values())
     report = None
@@ -88,28 +94,6 @@ def score_now(store: Store, plan: Plan, scorers: list[str], *, device: str, quie
             advance(done, total)
 
         return score_here(store, plan, committee, count)
-
-
-def scorers(json: Json = False) -> None:
-    """List the scorers that are installed here or trained into the store."""
-    from service.console import print_json, print_table
-    from workers.scorers.registry import specs
-
-    rows = [
-        {
-            "scorer": spec.name,
-            "id": spec.scorer_id if not spec.missing else None,
-            "licence": spec.licence,
-            "ready": not spec.missing,
-            "summary": spec.summary,
-        }
-        for spec in specs(store_if_any()).values()
-    ]
-    if json:
-        print_json(rows)
-    else:
-        columns = ["scorer", "id", "licence", "ready", "summary"]
-        print_table("scorers", columns, [[row[column] for column in columns] for row in rows])
 
 
 def _watch(store: Store, plan: Plan, *, quiet: bool) -> None:

@@ -56,6 +56,14 @@ def test_a_schedule_is_added_listed_replaced_and_removed(store: Store, dataset: 
     assert list_schedules(store) == []
 
 
+def test_a_schedule_names_a_scorers_precision_as_a_command_does(store: Store, dataset: Dataset) -> None:
+    words = ["schedule", "add", "nightly", "--dataset", dataset.name, "--every", "6h", "--json", "--scorers"]
+    assert pairsieve(*words, "technical,clip-toy:bf16").status == 0
+    assert get_schedule(store, "nightly").scorers == ("technical", "clip-toy:bf16")
+    refused = pairsieve(*words, "clip-toy:int8")
+    assert refused.status == 2 and "none of fp32, bf16, fp16" in refused.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,9 +113,10 @@ class ScorerSpec:
         """Files that the spec names and this machine does not have."""
         return tuple(asset for asset in self.assets if located(asset) is None)
 
-    @cached_property
+    @property
     def scorer_id(self) -> str:
-        """`name@fingerprint`. Raises PairsieveError for files that are missing or not what their pin says."""
+        """`name@fingerprint`, of the files as they are now. Raises PairsieveError for files that are missing or not what
+        their pin says."""
         content = {
             "factory": self.factory,
             "views": [view.content() for view in self.views],

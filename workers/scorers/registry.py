@@ -81,6 +81,15 @@ def resolve(names: Sequence[str], *, store: Store | None = None) -> dict[str, st
     return {name: spec.scorer_id for name, spec in chosen.items()}
 
 
+def in_precision(names: Sequence[str], precision: str, *, store: Store | None = None) -> list[str]:
+    """The names, with "fp32", "bf16" or "fp16" at those that have weights and name no precision themselves. UsageError
+    for another word."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}", hint="take one of those")
+    weighted = [name for name in names if ":" not in name and choose(name, store=store).assets]
+    return [f"{name}:{precision}" if name in weighted else name for name in names]
+
+
 @dataclass(frozen=True)
 class Committee:
     """Loaded scorers that share decoding and towers."""

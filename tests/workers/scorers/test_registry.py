@@ -10,7 +10,7 @@ import pytest
 from ranking.errors import PairsieveError, UnknownNameError, UsageError
 from workers.scorers import registry
 from workers.scorers.base import PRECISIONS, ScorerSpec
-from workers.scorers.registry import choose, resolve
+from workers.scorers.registry import choose, in_precision, resolve
 from workers.scorers.runtime import pick_device
 from workers.scorers.weights import Asset, assets_in
 
@@ -94,3 +94,10 @@ def test_one_scorer_in_two_precisions_is_refused_and_named_twice_alike_is_one() 
     with pytest.raises(UsageError, match="clip-toy is named in two precisions"):
         resolve(["clip-toy", "clip-toy:bf16"])
     assert list(resolve(["clip-toy", "clip-toy:fp32"])) == ["clip-toy"]
+
+
+def test_one_precision_is_for_all_that_have_weights_and_do_not_name_their_own() -> None:
+    names = in_precision(["technical", "clip-toy", "aesthetic-toy:fp32"], "bf16")
+    assert names == ["technical", "clip-toy:bf16", "aesthetic-toy:fp32"]
+    with pytest.raises(UsageError, match="fp32, bf16, fp16"):
+        in_precision(["technical"], "bfloat16")
