@@ -109,6 +109,14 @@ class Committee:
         """Where it runs, as torch names it."""
         return self.runtime.device
 
+    def precision_of(self, scorer_id: str) -> str:
+        """What a scorer's towers run in, as torch names it."""
+        return self.specs[scorer_id].precision
+
+    def golden_of(self, scorer_id: str) -> tuple[float, ...]:
+        """What a scorer should give for the golden pairs; empty where its spec does not say."""
+        return self.specs[scorer_id].golden
+
     @property
     def scorer_ids(self) -> dict[str, str]:
         """Scorer name to scorer id."""
