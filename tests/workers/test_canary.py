@@ -52,7 +52,7 @@ DRAWN = [
     ((180, 320), "c391e7f3"),
     ((230, 231), "79a91169"),
 ]
-"""Sizes and the first digits of the SHA-256 of their pixels: with other pictures every record of every store is void."""
+"""Sizes and the first digits of the SHA-256 of their pixels. With other pictures every record of a store is void."""
 
 
 def test_the_golden_pictures_never_change() -> None:
