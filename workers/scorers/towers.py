@@ -94,7 +94,8 @@ def clip_tower(spec: ScorerSpec, runtime: Runtime) -> ClipTower:
     head = options.get("head", HEAD)
     files = [[asset.name, digest(asset)] for asset in spec.assets if not asset.name.endswith(head)]
     described = {name: options[name] for name in _TOWER_OPTIONS if name in options}
-    key = sha256_hex(canonical_json([files, described, spec.precision, repr(runtime)]))
+    config = _config(options["architecture"]) if "architecture" in options else None
+    key = sha256_hex(canonical_json([files, described, config, spec.precision, repr(runtime)]))
     tower = _loaded.get(key)
     if tower is None:
         try:
@@ -118,10 +119,15 @@ def load_clip(spec: ScorerSpec, *, precision: torch.dtype, device: str) -> Loade
     return load(spec, precision, device)
 
 
-def _by_options(spec: ScorerSpec, precision: torch.dtype, device: str) -> LoadedClip:
-    config = open_clip.get_model_config(spec.option("architecture"))
+def _config(architecture: str) -> dict[str, Any]:
+    config: dict[str, Any] | None = open_clip.get_model_config(architecture)
     if config is None:
-        raise ValueError(f"open_clip has no model config {spec.option('architecture')!r}")
+        raise ValueError(f"open_clip has no model config {architecture!r}")
+    return config
+
+
+def _by_options(spec: ScorerSpec, precision: torch.dtype, device: str) -> LoadedClip:
+    config = _config(spec.option("architecture"))
     under, renamed = _LAYOUTS[spec.option("layout")]
     state = renamed(load_state(spec.path(spec.option("weights")), under=under))
     model = filled(built(config), state, precision=precision, device=device)
