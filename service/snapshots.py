@@ -19,6 +19,7 @@ from ranking.datasets import Dataset, list_datasets
 from ranking.errors import PairsieveError, UnknownNameError
 from ranking.exchange.records import imported_ids
 from ranking.features.fields import Field, fields_of
+from ranking.features.tallies import Tally
 from ranking.features.wide import checked_wide
 from ranking.store.blobs import Store
 from ranking.store.snapshots import Snapshot, latest_snapshot
@@ -33,13 +34,14 @@ _QUERY_MS: Final = 10_000
 @dataclass(frozen=True)
 class Table:
     """One dataset's wide table in memory. `columns` are what one may filter and sort by; `scales` is each scorer's
-    usual range: the 1st and 99th percentile of all its scores here."""
+    usual range: the 1st and 99th percentile of all its scores here; `tallies` say how each fared."""
 
     dataset: str
     relation: str
     rows: int
     columns: Mapping[str, Field]
     scales: Mapping[str, tuple[float, float]]
+    tallies: Mapping[str, Tally]
     sample_uid: str | None
 
 
@@ -165,6 +167,7 @@ def load_view(store: Store) -> View:
             wide.table.rows,
             fields_of(snapshot, wide.ratings),
             wide.scales,
+            wide.tallies,
             _any_image(con, relations[name]),
         )
         for name, (wide, _) in built.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -116,9 +117,26 @@ class PairDetail(PairOut):
     snapshot: int
 
 
+class TallyOut(BaseModel):
+    """How a scorer fared with the items of a dataset."""
+
+    scored: int
+    low: Number = Field(description="the least score; null without any")
+    high: Number = Field(description="the greatest score")
+    without: dict[str, int] = Field(description="items without a score, by the reason")
+
+
+class WarningOut(BaseModel):
+    """What people should know of a scorer before they rank by it."""
+
+    dataset: str
+    code: str = Field(description="constant-scores or scores-missing")
+    message: str
+    todo: str
+
+
 class ScorerOut(BaseModel):
-    """A scorer of the newest snapshot. `low` and `high`: 1st and 99th percentile of its scores, by
-    dataset."""
+    """A scorer of the newest snapshot."""
 
     name: str
     scorer_id: str
@@ -126,7 +144,17 @@ class ScorerOut(BaseModel):
     units: int
     rows: int
     bad_rows: int
-    scales: dict[str, list[Number]]
+    scales: dict[str, list[Number]] = Field(description="1st and 99th percentile of its scores, by dataset")
+    tallies: dict[str, TallyOut] = Field(description="how it fared, by dataset")
+    warnings: list[WarningOut]
+
+    @property
+    def without(self) -> dict[str, int]:
+        """Items without a score in all datasets, by the reason, the commonest first."""
+        counts: Counter[str] = Counter()
+        for tally in self.tallies.values():
+            counts.update(tally.without)
+        return dict(counts.most_common())
 
 
 class ScorerList(BaseModel):

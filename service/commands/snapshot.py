@@ -21,13 +21,39 @@ def register(app: typer.Typer) -> None:
 
 
 def create(json: Json = False) -> None:
-    """Make a snapshot of everything committed so far; the latest one again where nothing is new."""
+    """Make a snapshot of everything committed so far, the latest one again where nothing is new, and say how each
+    scorer fared."""
+    from ranking.features.tallies import warnings_of
+    from ranking.features.wide import scorer_tallies
     from ranking.store.snapshots import create_snapshot
-    from service.console import print_facts, print_json
+    from service.console import print_facts, print_json, print_table, say
 
-    snapshot = create_snapshot(open_store())
+    store = open_store()
+    snapshot = create_snapshot(store)
     facts = _facts(snapshot)
-    print_json(facts) if json else print_facts(facts)
+    if not json:
+        print_facts(facts)
+    tallies = {dataset: scorer_tallies(store, snapshot, dataset) for dataset in snapshot.datasets}
+    warnings = [warning for dataset, found in tallies.items() for warning in warnings_of(found, dataset=dataset)]
+    if json:
+        print_json(facts | {"tallies": tallies, "warnings": warnings})
+        return
+    rows = [
+        [
+            name,
+            dataset,
+            found.scored,
+            "–" if found.low is None else f"{found.low:.4g} to {found.high:.4g}",
+            ", ".join(f"{count:,} {reason}" for reason, count in found.without.items()) or "none",
+        ]
+        for dataset, scorers in tallies.items()
+        for name, found in scorers.items()
+        if found.scored or found.without
+    ]
+    if rows:
+        print_table("scores", ["scorer", "dataset", "scores", "range", "without"], rows)
+    for warning in warnings:
+        say(f"warning: {warning.message}; {warning.todo}")
 
 
 def list_all(json: Json = False) -> None:

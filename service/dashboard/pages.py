@@ -48,6 +48,7 @@ def install(app: FastAPI) -> None:
 def overview(request: Request, parts: PartsDep, view: ViewDep) -> HTMLResponse:
     """What the store holds and what is going on."""
     store = parts.store
+    scorers = list_scorers(view, NoParameters()).items
     return page(
         request,
         "overview.html",
@@ -57,7 +58,8 @@ def overview(request: Request, parts: PartsDep, view: ViewDep) -> HTMLResponse:
         jobs=[job_out(store, plan) for plan in reversed(list_plans(store))],
         subsets=list(reversed(list_subsets(store))),
         runs=[(run, run_state(store, run.run_id)) for run in reversed(list_runs(store))],
-        scorers=list_scorers(view, NoParameters()).items,
+        scorers=scorers,
+        warnings=[warning for scorer in scorers for warning in scorer.warnings],
         snapshot=view.snapshot,
     )
 

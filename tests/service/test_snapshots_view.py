@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from service_factory import Site, create_snapshot, hashed, ingest, rows, score_all, write
+from service_factory import Site, create_snapshot, hashed, ingest, rows, score_all, serving, write
 
 from ranking import duck
 from ranking.store.blobs import Store
@@ -103,3 +103,27 @@ def test_a_scale_is_the_usual_range_of_a_scorer(site: Site) -> None:
     assert 0 <= low < 0.2 < 0.8 < high <= 1
     low, high = items["beta"]["scales"]["toy"]
     assert -10 <= low < high <= 10
+
+
+def test_a_scorer_says_how_it_fared_and_what_to_mind(site: Site) -> None:
+    items = {scorer["name"]: scorer for scorer in site.client.get("/v1/scorers").json()["items"]}
+    alpha, beta = items["alpha"], items["beta"]
+    assert alpha["kind"] == "computed" and alpha["warnings"] == []
+    found = beta["tallies"]["toy"]
+    assert sum(found["without"].values()) > 0 and set(found["without"]) == {"corrupt"}
+    assert sum(sum(tally["without"].values()) for tally in beta["tallies"].values()) == beta["bad_rows"]
+    [warning] = [warning for warning in beta["warnings"] if warning["dataset"] == "toy"]
+    assert warning["code"] == "scores-missing" and f"{found['without']['corrupt']} corrupt" in warning["message"]
+
+
+def test_a_scorer_that_says_the_same_of_every_image_is_a_warning_on_the_overview(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    ingest(store, write(tmp_path / "a.parquet", rows(12)), "pets")
+    score_all(store, "pets", {"flat@aaaaaaaa": lambda _uid, _prompt: 0.5, "fine@bbbbbbbb": hashed("fine")})
+    create_snapshot(store)
+    with serving(store) as client:
+        [flat] = [each for each in client.get("/v1/scorers").json()["items"] if each["name"] == "flat"]
+        [warning] = flat["warnings"]
+        page = client.get("/", headers={"accept": "text/html"}).text
+    assert warning["code"] == "constant-scores" and "the same score, 0.5" in warning["message"]
+    assert "1 warning<" in page and warning["message"] in page
