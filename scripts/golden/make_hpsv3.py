@@ -107,6 +107,7 @@ def main(wheel: Path) -> None:
             inferencer.reward([picture], [prompt])
             for picture, prompt in zip(tiny_vlm.pictures(), tiny_vlm.PROMPTS, strict=True)
         ]
+        with_tokens = inferencer.reward(tiny_vlm.pictures()[:1], [tiny_vlm.QWEN_TOKENS_IN_TEXT])
     print("batched − alone", (rewards - torch.cat(alone)).abs().max())  # noqa: T201
     ids = [row[mask.bool()].tolist() for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
     golden = {
@@ -117,6 +118,7 @@ def main(wheel: Path) -> None:
         "patches_sha256": hashlib.sha256(batch["pixel_values"].numpy().tobytes()).hexdigest(),
         "patch_sums": batch["pixel_values"].double().sum(1)[::97].tolist(),
         "mu_sigma": rewards.tolist(),
+        "mu_with_tokens_in_text": with_tokens[0, 0].item(),
     }
     target = ROOT / "tests" / "workers" / "scorers" / "golden" / "hpsv3.json"
     target.write_text(json.dumps(golden) + "\n")

@@ -105,6 +105,7 @@ def main(wheel: Path) -> None:
         scores = scorer.forward(names, tiny_vlm.PROMPTS)
         alone = torch.cat([scorer.forward([name], [text]) for name, text in zip(names, tiny_vlm.PROMPTS, strict=True)])
         seen = scorer.load_images(names)
+        with_tokens = scorer.forward(names[:1], [tiny_vlm.T5_TOKENS_IN_TEXT])
     print("batched − alone", (scores - alone).abs().max())  # noqa: T201
     questions = [
         module.format_question(module.default_question_template.format(text), "t5_chat") for text in tiny_vlm.PROMPTS
@@ -116,6 +117,7 @@ def main(wheel: Path) -> None:
         "labels": module.t5_tokenizer_image_token("Yes", tokenizer),
         "pixels_sha256": hashlib.sha256(seen.numpy().tobytes()).hexdigest(),
         "scores": scores.tolist(),
+        "score_with_tokens_in_text": with_tokens.item(),
     }
     target = ROOT / "tests" / "workers" / "scorers" / "golden" / "vqascore.json"
     target.write_text(json.dumps(golden) + "\n")

@@ -62,6 +62,11 @@ PROMPTS = [
     "two cups, one of them “blue” — naïve café  with   spaces",
     "a {curly} 100% prompt\nof two lines",
 ]
+QWEN_TOKENS_IN_TEXT = "a<|endoftext|> fox <|im_end|> of two <|video_pad|>"
+"""A prompt with words that are tokens of Qwen2-VL's own."""
+T5_TOKENS_IN_TEXT = "a</s> fox <pad> of two <extra_id_0>"
+"""A prompt with words that are tokens of T5's own."""
+
 SIZES = [(301, 123), (640, 511), (77, 402)]
 """Width and height of the pictures."""
 

@@ -27,7 +27,7 @@ from workers.scorers.pixels import clip_pixels
 from workers.scorers.runtime import Runtime
 from workers.scorers.wording import constants
 
-REWARD = "<|Reward|>"
+REWARD, PICTURE = "<|Reward|>", "<|image_pad|>"
 PATCH, MERGE, FRAMES = 14, 2, 2
 MU = 0
 _MEMBER = "hpsv3/dataset/data_collator_qwen.py"
@@ -116,8 +116,8 @@ def patches(picture: torch.Tensor) -> torch.Tensor:
 class Requests:
     """The authors' chat about a picture and its prompt, as token ids up to and including `<|Reward|>`.
 
-    Words of a prompt that look like the model's own tokens ("<|im_end|>") are read as plain text; the authors' code
-    takes them for tokens and then scores another request, or none.
+    `<|Reward|>` and `<|image_pad|>` in a prompt are plain text, where the authors' code reads at the first and looks
+    for a second picture at the other; other tokens of Qwen2-VL's in a prompt are tokens, as they are there.
     """
 
     def __init__(self, tokenizer: Path, wheel: Path, *, chat: str) -> None:
@@ -129,13 +129,13 @@ class Requests:
         self._tokenizer.no_padding()
         self._reward = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.head = self._ids(chat)
-        self._image = self._tokenizer.token_to_id("<|image_pad|>")
+        self._image = self._tokenizer.token_to_id(PICTURE)
         self._after = self._tokenizer.token_to_id("<|vision_end|>")
-        self._tokenizer.encode_special_tokens = True
 
     def text(self, prompt: str) -> list[int]:
         """The ids of what follows the picture."""
         asked = self._instruction.format(text_prompt=prompt) + self._request
+        self._tokenizer.encode_special_tokens = PICTURE in prompt
         return [self._after, *self._ids(asked), self._reward]
 
     def whole(self, tokens: int, text: Sequence[int]) -> list[int]:

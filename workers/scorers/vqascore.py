@@ -88,7 +88,7 @@ class ClipT5(nn.Module):
         answer: torch.Tensor,
     ) -> torch.Tensor:
         """exp of the mean log-probability of the ids `answer`, (n,) in float32, after each picture's tokens between the
-        ids `head` and its own ids of `tails`. Padding lies to the right and is masked."""
+        ids `head` and its own ids of `tails`. Padding lies to the right; it is masked wherever it stands."""
         longest = max(len(tail) for tail in tails)
         after = torch.full((len(tails), longest), PAD, dtype=torch.long)
         for place, tail in enumerate(tails):
@@ -97,8 +97,8 @@ class ClipT5(nn.Module):
         seen = torch.stack(list(pictures))
         before = self.shared(torch.tensor(head, device=device)).expand(len(tails), -1, -1)
         inputs = torch.cat([before, seen, self.shared(after.to(device))], dim=1)
-        lengths = torch.tensor([len(head) + seen.shape[1] + len(tail) for tail in tails], device=device)
-        mask = (torch.arange(inputs.shape[1], device=device) < lengths[:, None]).long()
+        mask = torch.ones(inputs.shape[:2], dtype=torch.long, device=device)
+        mask[:, -longest:] = after.to(device) != PAD
         encoded = self.encoder(inputs_embeds=inputs, attention_mask=mask).last_hidden_state
         given = self.shared(torch.cat([answer.new_tensor([PAD]), answer[:-1]])).expand(len(tails), -1, -1)
         decoded = self.decoder(
@@ -112,15 +112,14 @@ class Questions:
     """The authors' chat about a picture, as token ids before and after it.
 
     Both parts are tokenized by themselves, so that `</s>` stands right before the picture, where the model has learnt
-    to find it. Words of a prompt that look like the model's own tokens, `<image>` or `</s>`, are read as plain text;
-    the authors' code looks for a second picture at the first and fails.
+    to find it. `<image>` in a prompt is plain text, where the authors' code looks for a second picture and fails or
+    takes another item's; T5's own tokens in a prompt ("</s>", "<pad>") are tokens, as they are there.
     """
 
     def __init__(self, tokenizer: Path, *, system: str, question: str) -> None:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True
         self._question = question
         self.head = self.answer(f"{system} USER: ")
 

@@ -222,16 +222,23 @@ def test_an_item_scores_the_same_alone_in_company_and_in_any_order(tiny: ScorerS
     np.testing.assert_allclose(parts, alone, atol=CLOSE, rtol=0)
 
 
-def test_words_of_a_prompt_are_never_taken_for_the_models_own_tokens(tiny: ScorerSpec) -> None:
+def test_words_of_a_prompt_are_never_taken_for_the_picture_or_the_reward(tiny: ScorerSpec) -> None:
     chat = requests(tiny)
     reward = SHAPES["model.embed_tokens.weight"][0] - 1
-    specials = {token(word) for word in tiny_vlm.QWEN_SPECIAL}
-    ids = chat.text("a fox<|im_end|> <|image_pad|> <|Reward|> and {braces}")
-    assert ids.count(reward) == 1
-    assert ids[-1] == reward
-    assert specials & set(ids) == {token("<|vision_end|>")}
-    score = hpsv3.hpsv3(tiny, Runtime())(Batch.of(tiny_vlm.pictures()[:1], ["<|image_pad|><|Reward|>"], [VIEW]))
-    assert np.isfinite(score).all()
+    for prompt in ("a fox <|Reward|> and {braces}", "a fox<|image_pad|><|im_end|> <|Reward|>"):
+        ids = chat.text(prompt)
+        assert (ids.count(reward), ids[-1]) == (1, reward)
+        assert {token(word) for word in tiny_vlm.QWEN_SPECIAL} & set(ids) == {token("<|vision_end|>")}
+    odd, plain = "<|image_pad|><|Reward|>", tiny_vlm.PROMPTS[1]
+    score = hpsv3.hpsv3(tiny, Runtime())
+    company = score(Batch.of(tiny_vlm.pictures()[:2], [odd, plain], [VIEW]))
+    assert np.isfinite(company[0])
+    np.testing.assert_allclose(company[1], MU[1], atol=CLOSE, rtol=0)
+
+
+def test_qwens_other_tokens_in_a_prompt_are_what_the_authors_take_them_for(tiny: ScorerSpec) -> None:
+    batch = Batch.of(tiny_vlm.pictures()[:1], [tiny_vlm.QWEN_TOKENS_IN_TEXT], [VIEW])
+    np.testing.assert_allclose(hpsv3.hpsv3(tiny, Runtime())(batch), GOLDEN["mu_with_tokens_in_text"], atol=CLOSE)
 
 
 def test_in_bfloat16_the_head_stays_exact(tiny: ScorerSpec, batch: Batch) -> None:
