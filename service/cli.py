@@ -12,6 +12,7 @@ from ranking.errors import PairsieveError
 from service.commands import (
     curate,
     demo,
+    doctor,
     ingest,
     labels,
     score,
@@ -57,10 +58,12 @@ def _root(
 
 for module in (
     demo,
+    doctor,
     ingest,
     labels,
     score,
     scorers,
+    doctor,
     scores,
     snapshot,
     curate,

@@ -1,0 +1,1 @@
+"""What this machine has, and which scorers can run on it at which rate."""
