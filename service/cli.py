@@ -58,7 +58,6 @@ def _root(
 
 for module in (
     demo,
-    doctor,
     ingest,
     labels,
     score,
