@@ -7,18 +7,22 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from aged import DAY, age, age_all, age_path
 from pickapic_factory import rows, write
 from scored import score_table
 
 from ranking import plan
 from ranking.collection import Ages, collect, plan_collection, restore
+from ranking.datasets import get_dataset
 from ranking.errors import NotFoundError
+from ranking.exchange.imports import import_scores
 from ranking.features.wide import wide_table
 from ranking.ingest import ingest
 from ranking.names import sha256_file, sha256_hex
 from ranking.store.blobs import Store
-from ranking.store.commits import commit_scores
+from ranking.store.commits import commit_scores, list_commits
 from ranking.store.refs import pin, release
 from ranking.store.snapshots import create_snapshot, get_snapshot, latest_snapshot, snapshot_numbers
 from ranking.store.trash import original_key
@@ -186,6 +190,21 @@ def put(store: Store) -> str:
     return sha256_hex(store.get("hints/deep/er/a"))
 
 
+def with_table(store: Store, folder: Path) -> None:
+    """A dataset, and somebody's scores of it."""
+    ingested(store, folder)
+    paths = get_dataset(store, "pets").items_paths(store)
+    items = pa.concat_tables([pq.read_table(path, partitioning=None) for path in paths]).to_pylist()
+    lines = [f"{item['image_uid']},{item['prompt']},{len(item['image_uid']) / 8}" for item in items]
+    (folder / "scores.csv").write_text("\n".join(["image_uid,prompt,score", *lines]))
+
+
+def take_scores(store: Store, folder: Path) -> str:
+    report = import_scores(store, [folder / "scores.csv"], dataset="pets", scorer="taste")
+    files = sorted(commit.file for commit in list_commits(store))
+    return f"{report.scorer_id} {report.units_committed + report.units_known} {files}"
+
+
 SCENARIOS: dict[str, Scenario] = {
     "one key": Scenario(lambda store, folder: None, lambda store, folder: put(store), lambda store, folder: put(store)),
     "commit": Scenario(ingested, lambda store, folder: score(store), scored_again),
@@ -194,6 +213,7 @@ SCENARIOS: dict[str, Scenario] = {
         lambda store, folder: ingest(store, source(folder), "pets", slice_items=8),
         lambda store, folder: ingest(store, source(folder), "pets", slice_items=8).revision_sha,
     ),
+    "import": Scenario(with_table, take_scores, take_scores),
     "snapshot": Scenario(
         scored,
         lambda store, folder: create_snapshot(store),

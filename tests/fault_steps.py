@@ -42,11 +42,12 @@ class Disturbed:
     survived: int
 
 
-def disturb(folder: pathlib.Path, scenario: str, *, how: str, shift: int = 0) -> Disturbed:
+def disturb(folder: pathlib.Path, scenario: str, *, how: str, shift: int = 0, every: int = 1) -> Disturbed:
     """Disturb a scenario at each of its steps, by "kill" or "fail", or by ever larger limits on the size of files
     ("limit") until it gets through; with "fail" the n-th step raises the error number
-    n + `shift` of ERRNOS, in turn. AssertionError with the child's words if anything does not hold."""
-    return Disturbed(**json.loads(_run(folder, scenario, how, str(shift)).splitlines()[-1]))
+    n + `shift` of ERRNOS, in turn. Where steps are dear, only each `every`-th is disturbed. AssertionError with the
+    child's words if anything does not hold."""
+    return Disturbed(**json.loads(_run(folder, scenario, how, shift, every).splitlines()[-1]))
 
 
 def _run(*words: object) -> str:
@@ -60,7 +61,7 @@ def _run(*words: object) -> str:
 def together(folder: pathlib.Path, scenario: str) -> None:
     """Let four processes do a scenario's work at the same moment, several times over: none may fail, the store must
     be whole, and the outcome that of a calm run. AssertionError with their words if not."""
-    _run(folder, scenario, "together", "0")
+    _run(folder, scenario, "together", 0, 1)
 
 
 class Steps:
@@ -72,7 +73,7 @@ class Steps:
 
     def step(self, *args: Any) -> None:
         """One more, unless it is about a staging folder, where nothing is the store's yet."""
-        if any("ingest-" in str(arg) for arg in args if isinstance(arg, str | os.PathLike)):
+        if any("ingest-" in str(arg) or "import-" in str(arg) for arg in args if isinstance(arg, str | os.PathLike)):
             return
         self.left -= 1
         if self.left == 0:
@@ -198,7 +199,7 @@ def _case(base: pathlib.Path, name: str, how: str, n: int, error: int, expected:
     return ended
 
 
-def _script(folder: pathlib.Path, name: str, how: str, shift: int) -> None:
+def _script(folder: pathlib.Path, name: str, how: str, shift: int, every: int) -> None:
     from fault_scenarios import SCENARIOS
 
     from ranking.audit import audit
@@ -229,7 +230,7 @@ def _script(folder: pathlib.Path, name: str, how: str, shift: int) -> None:
     n = 0
     while running or CALM not in reports.values():
         if CALM not in reports.values() and len(running) < AT_ONCE:
-            n += 1
+            n += every
             assert n < MOST, "the work never gets through"
             running[_begin(partial(_report, base, name, how, n, ERRNOS[(n + shift) % len(ERRNOS)], expected))] = n
         else:
@@ -238,8 +239,8 @@ def _script(folder: pathlib.Path, name: str, how: str, shift: int) -> None:
             step = running.pop(child)
             reports[step] = int((base.parent / f"report-{step}").read_text())
     first_calm = min(step for step, ended in reports.items() if ended == CALM)
-    ended = [reports[step] for step in range(1, first_calm)]
-    counts = {"steps": len(ended), "errors": ended.count(CLEAN_ERROR), "survived": ended.count(SURVIVED)}
+    ended = [reports[step] for step in range(every, first_calm, every)]
+    counts = {"steps": every * len(ended), "errors": ended.count(CLEAN_ERROR), "survived": ended.count(SURVIVED)}
     sys.stdout.write(json.dumps(counts) + "\n")
 
 
@@ -292,4 +293,4 @@ def _begin(work: Callable[[], object]) -> int:
 
 
 if __name__ == "__main__":
-    _script(pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    _script(pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

@@ -94,7 +94,7 @@ def _warnings(scorer: str, found: Tally, dataset: str) -> Iterable[ScorerWarning
     total = found.scored + without
     if total and without > SHARE * total:
         worst = max(found.without, key=lambda status: (found.without[status], status))
-        reasons = ", ".join(f"{count:,} {status}" for status, count in sorted(found.without.items()))
+        reasons = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in sorted(found.without.items()))
         yield ScorerWarning(
             scorer,
             dataset,

@@ -62,7 +62,7 @@ def test_the_warnings_say_what_is_the_matter_and_what_to_do() -> None:
         ("holed", "scores-missing", "pets"),
     ]
     assert told[0].message == "flat gives all 1,200 items of pets the same score, 0.25"
-    assert told[1].message == "holed has no score for 30 of 1,000 items of pets, 3.0 % (9 corrupt, 21 non_finite)"
+    assert told[1].message == "holed has no score for 30 of 1,000 items of pets, 3.0 % (9 corrupt, 21 non finite)"
     assert "fp32" in told[1].todo and "weights" in told[0].todo
 
 
