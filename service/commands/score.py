@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ranking.plan import Plan
     from ranking.store.blobs import Store
     from workers.drive import DriveReport
+    from workers.engine.report import Stage
 
 _POLL_SECONDS = 0.5
 
@@ -36,6 +38,7 @@ def score(
     from ranking.errors import PairsieveError
     from ranking.plan import create_plan, progress
     from service.console import print_facts, print_json
+    from workers.engine.report import bottleneck, stages_of
     from workers.scorers.registry import in_precision, resolve
     from workers.scorers.runtime import check_device
 
@@ -64,7 +67,19 @@ def score(
             for status, count in statuses.items():
                 failed[status] = failed.get(status, 0) + count
     facts["without score"] = ", ".join(f"{count:,} {status}" for status, count in failed.items()) or "none"
-    print_json({"job": plan.job_id, "progress": state, "failed": failed}) if json else print_facts(facts)
+    stages = stages_of(report.reports, report.elapsed) if report and report.reports else []
+    constant = sorted({each for slice_report in report.reports for each in slice_report.constant} if report else ())
+    if json:
+        found = {"job": plan.job_id, "progress": state, "failed": failed, "constant": constant}
+        print_json(found | {"stages": stages, "bottleneck": bottleneck(stages) if stages else None})
+    else:
+        if constant:
+            facts["constant"] = f"{', '.join(constant)} gave every image of some slice the same score"
+        if stages:
+            facts["held up by"] = bottleneck(stages)
+        print_facts(facts)
+        if stages:
+            print_stages(stages)
     if report and report.errors:
         raise PairsieveError(
             f"{len(report.errors)} slices failed, the first: {report.errors[0]}",
@@ -94,6 +109,17 @@ def score_now(store: Store, plan: Plan, scorers: list[str], *, device: str, quie
             advance(done, total)
 
         return score_here(store, plan, committee, count)
+
+
+def print_stages(stages: Sequence[Stage]) -> None:
+    """What each stage can do and how much of the time it did."""
+    from service.console import print_table
+
+    rows = [
+        [stage.name, f"{stage.rate:,.0f}" if stage.seconds else "–", f"{stage.share:.0%}", f"{1 - stage.share:.0%}"]
+        for stage in stages
+    ]
+    print_table("stages", ["stage", "images/s while at work", "at work", "waiting"], rows)
 
 
 def _watch(store: Store, plan: Plan, *, quiet: bool) -> None:

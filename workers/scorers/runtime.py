@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ def make_runtime(device: str = "auto", settings: Settings | None = None) -> Runt
     float32 is meant to be float32 from then on, in the whole process: products are not rounded to TF32 (a mantissa of
     10 bits) and sums of halves are not kept in halves, because the precision is part of a scorer's id.
     """
+    # Awake, threads that wait for each other take the processors from the decoders and from whatever else runs here; on
+    # a busy machine a batch then takes ten times as long. Has an effect only before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
 
     settings = settings or load_settings()
