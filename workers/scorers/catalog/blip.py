@@ -20,7 +20,8 @@ _LARGE: Options = (
     ("positions", 512),
 )
 
-_VOCABULARY = "hf://google-bert/bert-base-uncased@main/vocab.txt"
+_VOCABULARY = "hf://google-bert/bert-base-uncased@86b5e0934494bd15c9632b12f734a8a67f723594/vocab.txt"
+_VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
 SPECS = (
     ScorerSpec(
@@ -29,8 +30,11 @@ SPECS = (
         factory="workers.scorers.image_reward:image_reward",
         views=(crop(224),),
         assets=(
-            Asset("imagereward-v1/ImageReward.pt", "hf://THUDM/ImageReward@main/ImageReward.pt"),
-            Asset("imagereward-v1/vocab.txt", _VOCABULARY),
+            Asset(
+                "imagereward-v1/ImageReward.pt",
+                "hf://zai-org/ImageReward@5736be03b2652728fb87788c9797b0570450ab72/ImageReward.pt",
+            ),
+            Asset("imagereward-v1/vocab.txt", _VOCABULARY, sha256=_VOCABULARY_SHA256, bytes=231_508),
         ),
         options=_LARGE,
         licence="Apache-2.0",
@@ -48,7 +52,7 @@ SPECS = (
                 "blip-itc/model_large.pth",
                 "https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/model_large.pth",
             ),
-            Asset("blip-itc/vocab.txt", _VOCABULARY),
+            Asset("blip-itc/vocab.txt", _VOCABULARY, sha256=_VOCABULARY_SHA256, bytes=231_508),
         ),
         options=_LARGE,
         licence="BSD-3-Clause",

@@ -72,7 +72,7 @@ def _vqascore(name: str, *, tokenizer: str, weights: tuple[Asset, ...], options:
         views=(padded(336),),
         assets=(
             *weights,
-            Asset(f"{name}/tokenizer.json", f"hf://{tokenizer}@main/tokenizer.json"),
+            Asset(f"{name}/tokenizer.json", f"hf://{tokenizer}/tokenizer.json"),
             _T2V_METRICS,
         ),
         options=options,
@@ -92,7 +92,10 @@ SPECS = (
         factory="workers.scorers.hpsv3:hpsv3",
         views=(tiled(28, 256 * 28 * 28),),
         assets=(
-            Asset("hpsv3/HPSv3.safetensors", "hf://MizzenAI/HPSv3@main/HPSv3.safetensors"),
+            Asset(
+                "hpsv3/HPSv3.safetensors",
+                "hf://MizzenAI/HPSv3@4f81e3e09edd82fe3c5f636444c721b592a735ca/HPSv3.safetensors",
+            ),
             Asset("hpsv3/tokenizer.json", f"{_QWEN}/tokenizer.json"),
             Asset(
                 "hpsv3/hpsv3-1.0.0-py3-none-any.whl",
@@ -120,7 +123,7 @@ SPECS = (
     ),
     _vqascore(
         "vqascore",
-        tokenizer="google/flan-t5-xl",
+        tokenizer="google/flan-t5-xl@7d6315df2c2fb742f0f5b556879d730926ca9001",
         weights=(
             Asset(
                 "vqascore/pytorch_model.bin",
@@ -132,7 +135,7 @@ SPECS = (
     ),
     _vqascore(
         "vqascore-xxl",
-        tokenizer="google/flan-t5-xxl",
+        tokenizer="google/flan-t5-xxl@ae7c9136adc7555eeccc78cdd960dfd60fb346ce",
         weights=tuple(
             Asset(f"vqascore-xxl/{part}", f"hf://zhiqiulin/clip-flant5-xxl@main/{part}")
             for part in (f"pytorch_model-0000{number}-of-00003.bin" for number in (1, 2, 3))
