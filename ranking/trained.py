@@ -106,8 +106,8 @@ def put_trained(
         base=base,
         code_version=code_version,
         options=dict(options),
-        files=_described(files),
-        papers=_described(papers),
+        files=described(files),
+        papers=described(papers),
         facts=dict(facts),
         created=utc_now(),
     )
@@ -169,7 +169,8 @@ def read_manifest(store: Store, key: str) -> TrainedScorer:
     return found
 
 
-def _described(files: Mapping[str, Path]) -> tuple[TrainedFile, ...]:
+def described(files: Mapping[str, Path]) -> tuple[TrainedFile, ...]:
+    """Local files by name, as a record describes them."""
     return tuple(TrainedFile(name, sha256_file(path), path.stat().st_size) for name, path in sorted(files.items()))
 
 

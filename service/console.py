@@ -77,6 +77,9 @@ STAGES = {
     "train": "training steps",
     "base": "drawing, base model",
     "run": "drawing, trained model",
+    "pictures": "reading pictures",
+    "reward": "training steps",
+    "measure": "scoring held-out pairs",
 }
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,19 @@ def clip_base(base: str, store: Any = None) -> ScorerSpec:
     return spec
 
 
+@dataclass(frozen=True)
 class Pixels:
-    """Distinct pictures as a scorer's view shows them, uint8 (M, side, side, 3) or float32 in [0, 1], and the token ids
-    of distinct prompts, int64 (K, context). What is asked for twice in a batch goes through the model once."""
+    """What a CLIP is trained on: pictures as its view shows them, uint8 (M, side, side, 3) or float32 in [0, 1]; the
+    row of each image among them, int64; token ids of distinct prompts, int64 (K, context)."""
 
-    def __init__(self, pictures: NDArray[Any], ids: NDArray[np.int64]) -> None:
-        self.pictures, self.ids = pictures, ids
+    pictures: NDArray[Any]
+    rows: Numbers
+    ids: NDArray[np.int64]
 
 
 def clip_learner(clip: LoadedClip, pixels: Pixels, config: RewardConfig, device: str) -> Learner:
-    """The learner of a loaded CLIP: score = exp(logit_scale) · cos(image, prompt), float32 outside of the towers."""
+    """The learner of a loaded CLIP: score = exp(logit_scale) · cos(image, prompt), float32 outside of the towers. What
+    a batch has twice, as prompts mostly, goes through a tower once."""
     model = clip.model
     frozen = {"visual": config.freeze_vision, "text": config.freeze_text}
     groups = _groups(model, config, frozen)
@@ -80,7 +84,9 @@ def clip_learner(clip: LoadedClip, pixels: Pixels, config: RewardConfig, device:
     def scores(images: Numbers, prompts: Numbers, mirrored: bool) -> Tensor:
         image, image_of = np.unique(images, return_inverse=True)
         prompt, prompt_of = np.unique(prompts, return_inverse=True)
-        seen = torch.from_numpy(np.ascontiguousarray(pixels.pictures[image])).to(device).permute(0, 3, 1, 2)
+        seen = (
+            torch.from_numpy(np.ascontiguousarray(pixels.pictures[pixels.rows[image]])).to(device).permute(0, 3, 1, 2)
+        )
         values = seen / 255 if seen.dtype == torch.uint8 else seen
         values = (values - mean) / std
         with autocast():

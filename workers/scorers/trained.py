@@ -12,7 +12,7 @@ import numpy as np
 
 from ranking.errors import StoreError
 from ranking.trained import TrainedFile, TrainedScorer, get_trained, trained_names, trained_versions
-from workers.scorers.base import PRECISIONS, Batch, Cost, Embed, Floats, ScoreBatch, ScorerSpec, View
+from workers.scorers.base import Batch, Cost, Embed, Floats, ScoreBatch, ScorerSpec, View
 from workers.scorers.weights import Asset, WeightsError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def find_trained(store: Store, scorer_id: str, choose: Choose) -> ScorerSpec | N
     name = scorer_id.partition("@")[0]
     for version in reversed(trained_versions(store, name)):
         spec = stored_spec(store, get_trained(store, name, version=version), choose)
-        for each in (spec.at(word) for word in PRECISIONS):
+        for each in (spec.at(word) for word in spec.precisions):
             if not each.missing and each.scorer_id == scorer_id:
                 return each
     return None
@@ -108,6 +108,7 @@ def _head_spec(trained: TrainedScorer, assets: tuple[Asset, ...], choose: Choose
         views=base.views,
         assets=(*base.assets, *assets),
         precision=base.precision,
+        precisions=base.precisions,
         cost=base.cost,
         options=(
             ("head", trained.options["head"]),
@@ -154,18 +155,25 @@ def head_scores(state: dict[str, torch.Tensor], shape: str, image: torch.Tensor,
     """Scores (n,) of embeddings (n, d) by a head's tensors; the difference of two is a logit.
 
     x is standardised by `mean` and `std` first. linear: w·x with x = [i, i∘p]; bilinear: pᵀWx + w·x with x = i;
-    mlp: v·gelu(Ux + b) with x = [i, p, i∘p].
+    mlp: v·gelu(Ux + b) + w·x with x = [i, p, i∘p].
     """
     import torch
 
-    parts = {"linear": (image, image * prompt), "bilinear": (image,), "mlp": (image, prompt, image * prompt)}[shape]
-    x = (torch.cat(parts, 1) - state["mean"]) / state["std"]
-    if shape == "linear":
-        return x @ state["weight"]
+    x = (head_inputs(shape, image, prompt) - state["mean"]) / state["std"]
+    scores = x @ state["weight"]
     if shape == "bilinear":
-        return ((prompt @ state["matrix"]) * x).sum(1) + x @ state["weight"]
-    hidden = torch.nn.functional.gelu(x @ state["inner"].T + state["bias"])
-    return hidden @ state["weight"]
+        return scores + ((prompt @ state["matrix"]) * x).sum(1)
+    if shape == "mlp":
+        return scores + torch.nn.functional.gelu(x @ state["inner"].T + state["bias"]) @ state["outer"]
+    return scores
+
+
+def head_inputs(shape: str, image: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+    """What a head of this shape reads, before it is standardised: (n, d), (n, 2d) or (n, 3d)."""
+    import torch
+
+    parts = {"linear": (image, image * prompt), "bilinear": (image,), "mlp": (image, prompt, image * prompt)}
+    return torch.cat(parts[shape], 1)
 
 
 def _view(trained: TrainedScorer) -> View:

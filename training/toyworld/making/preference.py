@@ -54,7 +54,7 @@ def train_preference(
     words, prompt = np.unique(prompts, return_inverse=True)
     places = np.arange(pairs)
     everything = Pairs(places, places + pairs, prompt, label, example_weights(prompt, "prompt"))
-    pixels = Pixels(np.concatenate([first, second]), model.tokenize(words.tolist()))
+    pixels = Pixels(np.concatenate([first, second]), np.arange(2 * pairs), model.tokenize(words.tolist()))
     config = CONFIG.model_copy(update={"steps": steps, "batch": batch})
     found = fit(clip_learner(model, pixels, config, "cpu"), everything, None, config, progress=_told)
     sys.stderr.write(f"preference: {found.ended}, loss {found.curve[-1]['training_loss']:.4f}\n")
