@@ -28,16 +28,22 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(context: typer.Context, json: Json = False) -> None:
-    """List the scorers that are installed here or trained into the store, and fetch their weights."""
+    """List the scorers that are installed here, trained into the store or imported into it, and fetch weights."""
+    from service.commands.scores import imported_rows
     from service.console import out, print_json, print_table
+    from workers.scorers.installed import installed
     from workers.scorers.registry import specs
     from workers.scorers.standing import standing
 
     if context.invoked_subcommand is not None:
         return
-    found = [standing(spec) for spec in specs(store_if_any()).values()]
+    store = store_if_any()
+    found = [standing(spec) for spec in specs(store).values()]
+    imported = imported_rows(store)
     if json:
-        print_json([_facts(each) for each in found])
+        kinds = {False: "trained", True: "installed"}
+        own = installed().specs
+        print_json([*(_facts(each) | {"kind": kinds[each.spec.name in own]} for each in found), *imported])
     else:
         wide = out.width >= _WIDE
         columns = [
@@ -49,6 +55,9 @@ def list_(context: typer.Context, json: Json = False) -> None:
             *(["range", "sees"] if wide else ()),
         ]
         print_table("scorers", columns, [_row(each, wide=wide) for each in found])
+        if imported:
+            names = ["scorer", "id", "dataset", "rows", "files"]
+            print_table("imported into the store", names, [[row[name] for name in names] for row in imported])
         _tell_more(found)
     _tell_of_problems()
 

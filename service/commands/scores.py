@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from service.commands.ingest import mapping
 from service.commands.options import Json, open_store, snapshot_to_use
+
+if TYPE_CHECKING:
+    from ranking.store.blobs import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -106,3 +109,22 @@ def export(
         print_json(report)
     else:
         print_facts({"file": report.path, "scorer": report.scorer_id, "rows": report.rows, "scores": report.scores})
+
+
+def imported_rows(store: Store | None) -> list[dict[str, Any]]:
+    """What was imported into the store, one row for each scorer id and dataset."""
+    from ranking.exchange.records import list_imports
+    from ranking.names import scorer_name
+
+    return [
+        {
+            "scorer": scorer_name(each.scorer_id),
+            "kind": "imported",
+            "id": each.scorer_id,
+            "dataset": each.dataset,
+            "rows": sum(file.rows for file in each.files),
+            "files": ", ".join(file.uri.rpartition("/")[2] for file in each.files),
+            "created": each.created,
+        }
+        for each in (list_imports(store) if store else ())
+    ]

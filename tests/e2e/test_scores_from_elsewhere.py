@@ -47,7 +47,9 @@ def test_a_table_of_scores_ranks_pairs_and_comes_out_as_it_went_in(workplace: Pa
         0,
         report["units_committed"],
     )
-    assert pairsieve(*store, "snapshot", "create", "--json").json()["scorers"] == "taste"
+    made = pairsieve(*store, "snapshot", "create", "--json").json()
+    assert made["scorers"] == "taste" and made["warnings"] == []
+    assert made["tallies"]["shapes"]["taste"]["scored"] == report["scores"]
     options = ("--metric", "margin", "--scorer", "taste", "--top", "20%")
     best = pairsieve(*store, "rank", "shapes", *options, "--limit", 60, "--json").json()["pairs"]
     gaps = [taste(pair["winner_uid"]) - taste(pair["loser_uid"]) for pair in best]
@@ -61,6 +63,8 @@ def test_a_table_of_scores_ranks_pairs_and_comes_out_as_it_went_in(workplace: Pa
     back = pairsieve(*store, "scores", "import", out, "--scorer", "taste", "--dataset", "shapes", "--json").json()
     assert back["scorer_id"] == report["scorer_id"] and back["units_committed"] == 0
     assert pairsieve(*store, "store", "audit", "--json").status == 0
+    [listed] = [row for row in pairsieve(*store, "scorers", "--json").json() if row["kind"] == "imported"]
+    assert (listed["id"], listed["dataset"], listed["files"]) == (report["scorer_id"], "shapes", "taste.csv")
     with serving(Store.open(workplace / "store")) as api:
         [scorer] = api.get("/v1/scorers").json()["items"]
     assert (scorer["name"], scorer["kind"], scorer["rows"]) == ("taste", "imported", report["scores"])
