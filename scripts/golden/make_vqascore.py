@@ -1,11 +1,13 @@
 """Writes tests/workers/scorers/golden/vqascore.json with the authors' code: t2v_metrics 3.0 on transformers 4.49.0.
 
-Run from the repository's root in an environment of its own that has both, torch, Pillow and numpy:
+Run from the repository's root in an environment of its own that has both, sentencepiece, torch, Pillow and numpy:
 
     PYTHONPATH=.:tests/workers python scripts/golden/make_vqascore.py t2v_metrics-3.0-py3-none-any.whl
 
-The package's own __init__ files, which import every model of theirs, are passed over, and cv2 need not be there. Only
-numbers are written. The real wording, too, is compared with what the product reads from the wheel.
+Their tokenizer is sentencepiece itself ("use_fast=False"); here it is a tiny one, trained on our own prompts, and the
+golden file holds it as a tokenizer.json beside the ids it gave. The package's own __init__ files, which import every
+model of theirs, are passed over, and cv2 need not be there. Only numbers are written. The real wording, too, is
+compared with what the product reads from the wheel.
 """
 
 import hashlib
@@ -17,10 +19,12 @@ import types
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+import sentencepiece
 import tiny_vlm
 import torch
 import transformers
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, T5Tokenizer
+from transformers.convert_slow_tokenizer import convert_slow_tokenizer
 
 from workers.scorers.wording import constants
 
@@ -53,6 +57,24 @@ def check_our_reading(wheel: Path, module: types.ModuleType) -> None:
             assert value == getattr(module, name), name
 
 
+def tiny_sentencepiece(longest: int) -> tuple[T5Tokenizer, dict]:
+    """A unigram model of 76 pieces in T5's form, which makes spaces of tabs, line ends and wide spaces; and as JSON."""
+    question = 'Does this figure show "Yes"? Please answer yes or no. USER: ASSISTANT: abcdefghijklmnopqrstuvwxyz'
+    with tempfile.TemporaryDirectory() as folder:
+        text, rules, prefix = (Path(folder) / name for name in ("text.txt", "rules.tsv", "spiece"))
+        text.write_text("\n".join([*tiny_vlm.PROMPTS, tiny_vlm.SYSTEM, question] * 20))
+        rules.write_text("".join(f"{code}\t{to}\n" for code, to in tiny_vlm.RULES))
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(text),
+            model_prefix=str(prefix),
+            normalization_rule_tsv=str(rules),
+            **{"vocab_size": 76, "model_type": "unigram", "character_coverage": 1.0, "num_threads": 1},
+            **{"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "minloglevel": 2},
+        )
+        tokenizer = T5Tokenizer(f"{prefix}.model", extra_ids=100, model_max_length=longest)
+        return tokenizer, json.loads(convert_slow_tokenizer(tokenizer).to_str())
+
+
 def main(wheel: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -60,13 +82,7 @@ def main(wheel: Path) -> None:
     check_our_reading(wheel, module)
     module.SYSTEM_MSG = tiny_vlm.SYSTEM
 
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=tiny_vlm.t5_tokenizer(),
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        model_max_length=module.CONTEXT_LEN,
-    )
+    tokenizer, written = tiny_sentencepiece(module.CONTEXT_LEN)
     scorer = object.__new__(module.CLIPT5Model)
     scorer.tokenizer, scorer.device = tokenizer, "cpu"
     scorer.image_aspect_ratio, scorer.conversational_style = "pad", "t5_chat"
@@ -112,8 +128,10 @@ def main(wheel: Path) -> None:
     ]
     golden = {
         "made_by": f"t2v_metrics 3.0 (PyPI), transformers {transformers.__version__}, torch {torch.__version__}",
+        "tokenizer": written,
         "shapes": {name: list(shape) for name, shape in shapes.items()},
         "ids": [module.t5_tokenizer_image_token(question, tokenizer) for question in questions],
+        "hard_ids": [tokenizer(text).input_ids for text in tiny_vlm.HARD_TEXTS],
         "labels": module.t5_tokenizer_image_token("Yes", tokenizer),
         "pixels_sha256": hashlib.sha256(seen.numpy().tobytes()).hexdigest(),
         "scores": scores.tolist(),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from noise import noise, noisy_pixels
 from PIL import Image
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 QWEN_TEXT = {
     "hidden_size": 48,
@@ -64,7 +64,14 @@ PROMPTS = [
 ]
 QWEN_TOKENS_IN_TEXT = "a<|endoftext|> fox <|im_end|> of two <|video_pad|>"
 """A prompt with words that are tokens of Qwen2-VL's own."""
-T5_TOKENS_IN_TEXT = "a</s> fox <pad> of two <extra_id_0>"
+RULES = [("9", "20"), ("A", "20"), ("D", "20"), ("A0", "20"), ("3000", "20"), ("FB01", "66 69")]
+"""Code points that the tiny sentencepiece replaces: white space by a space, a ligature by two letters."""
+HARD_TEXTS = [
+    *("", " ", "   ", "a  fox", " a fox", "a fox ", "a\tfox\nof\r\ntwo", "a\u00a0fox\u3000of", "\ufb01gure"),
+    *("unknown: Ω日本😀 a", "a </s> fox", "<pad>", "\x85a\u200bfox\u2028", 'say "a" ', "\n\n", "a" * 40),
+]
+"""Texts on which ways of writing sentencepiece's rules down for `tokenizers` differ."""
+T5_TOKENS_IN_TEXT = "a</s> fox <pad> of two"
 """A prompt with words that are tokens of T5's own."""
 
 SIZES = [(301, 123), (640, 511), (77, 402)]
@@ -102,26 +109,6 @@ def qwen_tokenizer() -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(word, normalized=False, special=True) for word in QWEN_SPECIAL])
-    return tokenizer
-
-
-def t5_tokenizer() -> Tokenizer:
-    """A unigram model in T5's form: words begin with ▁, `</s>` (id 1) after every text."""
-    letters = sorted(
-        {letter for text in [*PROMPTS, SYSTEM] for letter in text if not letter.isspace()}
-        | set('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz?:".<>/_0')
-    )
-    words = ["▁", "▁Yes", "▁a", "▁USER", "▁ASSISTANT", "▁Does", "ed", "▁this", "▁show", "▁figure"]
-    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    vocabulary += [(word, -1.0 - 0.1 * row) for row, word in enumerate(words)]
-    vocabulary += [(letter, -4.0 - 0.01 * row) for row, letter in enumerate(letters)]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2, byte_fallback=False))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always", split=True)]
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>", "<extra_id_0>"])
     return tokenizer
 
 

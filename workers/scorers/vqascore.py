@@ -7,6 +7,7 @@ text and the answer go through T5, whose half precision is bfloat16: float16 ove
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from workers.scorers.joint import Joint
 from workers.scorers.lean import empty, fill, named_state
 from workers.scorers.pixels import clip_pixels
 from workers.scorers.runtime import Runtime
+from workers.scorers.weights import WeightsError
 from workers.scorers.wording import constants
 
 PAD, END = 0, 1
@@ -117,9 +119,7 @@ class Questions:
     """
 
     def __init__(self, tokenizer: Path, *, system: str, question: str) -> None:
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = sentencepiece(tokenizer)
         self._question = question
         self.head = self.answer(f"{system} USER: ")
 
@@ -132,6 +132,28 @@ class Questions:
         """The ids of a text by itself, with `</s>` at its end."""
         ids: list[int] = self._tokenizer.encode(text).ids
         return ids
+
+
+def sentencepiece(file: Path) -> Tokenizer:
+    """The tokenizer of a tokenizer.json with sentencepiece's own rules for spaces, which are what the authors' code
+    runs: none at a text's end, one between words. Such a file has the words and the map of characters, but by the
+    version that wrote it other rules; some make a token of the space that ends our text before the picture.
+    WeightsError for a file whose texts do not end with `</s>`, id 1."""
+    written = json.loads(file.read_text("utf-8"))
+    rules = written["normalizer"] or {}
+    characters = [rule for rule in rules.get("normalizers", [rules]) if rule.get("type") == "Precompiled"]
+    spaces = [
+        {"type": "Replace", "pattern": {"Regex": " +\\z"}, "content": ""},
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"},
+    ]
+    written["normalizer"] = {"type": "Sequence", "normalizers": characters + spaces}
+    written["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    tokenizer = Tokenizer.from_str(json.dumps(written))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if tokenizer.encode("").ids != [END]:
+        raise WeightsError(f"{file} is no tokenizer of T5: its texts do not end with </s>", code="weights-unreadable")
+    return tokenizer
 
 
 def published_name(name: str, *, last: int) -> str | None:

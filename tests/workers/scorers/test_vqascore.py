@@ -13,6 +13,7 @@ import pytest
 import tiny_vlm
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 
 from ranking.errors import UsageError
 from workers.scorers import vqascore
@@ -28,7 +29,7 @@ SCORES = np.array(GOLDEN["scores"], np.float32)
 SHAPES = {name: tuple(shape) for name, shape in GOLDEN["shapes"].items()}
 FULL = {spec.name: spec for spec in SPECS if spec.name.startswith("vqascore")}
 VIEW = padded(tiny_vlm.CLIP["image_size"])
-TOKENS = tiny_vlm.t5_tokenizer().get_vocab_size()
+TOKENS = len(GOLDEN["tokenizer"]["model"]["vocab"])
 PICTURE = -200
 """What stands for a picture in the authors' ids."""
 CLOSE = 3e-6
@@ -55,7 +56,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ScorerSpec:
     """CLIP-FlanT5 in small, in the files in which the large ones are published."""
     folder = tmp_path_factory.mktemp("vqascore")
     torch.save(tensors(), folder / "pytorch_model.bin")
-    tiny_vlm.t5_tokenizer().save(str(folder / "tokenizer.json"))
+    tiny_vlm.write_json(folder / "tokenizer.json", GOLDEN["tokenizer"])
     words = f"SYSTEM_MSG = {tiny_vlm.SYSTEM!r}\n"
     tiny_vlm.write_wheel(folder / "t2v_metrics-3.0-py3-none-any.whl", "t2v_metrics/constants.py", words)
     large = FULL["vqascore"]
@@ -117,6 +118,38 @@ def test_the_question_is_the_authors_token_by_token_with_an_end_before_the_pictu
     assert [[*asked.head, PICTURE, *asked.tail(prompt)] for prompt in tiny_vlm.PROMPTS] == GOLDEN["ids"]
     assert asked.head[-1] == vqascore.END
     assert asked.answer("Yes") == GOLDEN["labels"]
+
+
+SPACES = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+COLLAPSED = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
+
+
+@pytest.mark.parametrize(
+    ("rules", "before"),
+    [
+        ([], {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, SPACES]}),
+        ([COLLAPSED], SPACES),
+        ([], SPACES),
+    ],
+    ids=["transformers of 2020", "transformers of 2022", "nothing about spaces"],
+)
+def test_tokens_are_sentencepieces_whichever_converter_wrote_the_file(
+    rules: list[object], before: object, tmp_path: Path
+) -> None:
+    characters = GOLDEN["tokenizer"]["normalizer"]["normalizers"][0]
+    assert characters["type"] == "Precompiled"
+    normalizer = {"type": "Sequence", "normalizers": [characters, *rules]} if rules else characters
+    written = {**GOLDEN["tokenizer"], "normalizer": normalizer, "pre_tokenizer": before}
+    ours = vqascore.sentencepiece(tiny_vlm.write_json(tmp_path / "tokenizer.json", written))
+    assert [ours.encode(text).ids for text in tiny_vlm.HARD_TEXTS] == GOLDEN["hard_ids"]
+    raw = Tokenizer.from_str(json.dumps(written))
+    assert [raw.encode(text).ids for text in tiny_vlm.HARD_TEXTS] != GOLDEN["hard_ids"]
+
+
+def test_a_tokenizer_that_ends_no_text_is_refused(tmp_path: Path) -> None:
+    written = {**GOLDEN["tokenizer"], "post_processor": None}
+    with pytest.raises(WeightsError, match="no tokenizer of T5"):
+        vqascore.sentencepiece(tiny_vlm.write_json(tmp_path / "tokenizer.json", written))
 
 
 WRONG_SIZES: dict[str, Callable[[ScorerSpec], ScorerSpec]] = {
