@@ -1,7 +1,10 @@
 """CLIP towers and heads, against the same numbers computed the long way on random weights."""
 
+import gc
 import json
 import logging
+import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,15 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from training.toyworld.tokenizer import CONTEXT, build_tokenizer
 from workers.scorers import clip
 from workers.scorers.base import Batch, ScorerSpec
 from workers.scorers.runtime import Runtime
-from workers.scorers.towers import ClipTower, clip_tower
-from workers.scorers.views import crop
-from workers.scorers.weights import assets_in
+from workers.scorers.towers import clip_tower
+from workers.scorers.views import crop, squash
+from workers.scorers.weights import WeightsError, assets_in
 
 
 @pytest.fixture(scope="module")
@@ -114,15 +117,73 @@ def test_the_aesthetic_head_reads_the_normalised_embedding(tower: Path, tmp_path
     np.testing.assert_allclose(score(batch_of(pictures(), PROMPTS)), image @ weight[0] + 5, atol=1e-5)
 
 
-def test_one_tower_pass_serves_every_head_on_it(tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_file({"weight": torch.zeros(1, 12), "bias": torch.zeros(1)}, tmp_path / "aesthetic_head.safetensors")
-    passes: list[int] = []
-    images = ClipTower.images
-    monkeypatch.setattr(ClipTower, "images", lambda self, crops: passes.append(1) or images(self, crops))
+class Passes:
+    """Counts the pictures and prompts that go through towers."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pictures: list[int] = []
+        self.prompts: list[int] = []
+        for name, seen in (("encode_image", self.pictures), ("encode_text", self.prompts)):
+            encode = getattr(open_clip.CLIP, name)
+
+            def counted(model: Any, inputs: Any, encode: Any = encode, seen: list[int] = seen) -> Any:
+                seen.append(len(inputs))
+                return encode(model, inputs)
+
+            monkeypatch.setattr(open_clip.CLIP, name, counted)
+
+
+def head_in(folder: Path, weight: float) -> Path:
+    folder.mkdir()
+    save_file({"weight": torch.full((1, 12), weight), "bias": torch.zeros(1)}, folder / "aesthetic_head.safetensors")
+    return folder
+
+
+def test_one_tower_pass_serves_every_scorer_on_it(tower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = Passes(monkeypatch)
+    made = [
+        clip.clip_score(spec(tower), Runtime()),
+        clip.preference(spec(tower), Runtime()),
+        clip.aesthetic(spec(tower, head_in(tmp_path / "v1", 1.0)), Runtime()),
+        clip.aesthetic(spec(tower, head_in(tmp_path / "v2", 2.0)), Runtime()),
+    ]
+    embed = clip.embeddings(spec(tower), Runtime())
     batch = batch_of(pictures(), PROMPTS)
-    for factory in (clip.clip_score, clip.preference, clip.aesthetic):
-        factory(spec(tower, tmp_path), Runtime())(batch)
-    assert passes == [1]
+    v1, v2 = [score(batch) for score in made][2:]
+    kept = embed(batch)
+    assert (passes.pictures, passes.prompts) == ([3], [2])
+    np.testing.assert_allclose(v2, 2 * v1, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(kept.image, axis=1), 1, rtol=1e-6)
+    again = batch_of(pictures(), [PROMPTS[1], "a new prompt", PROMPTS[0]])
+    made[0](again)
+    assert (passes.pictures, passes.prompts) == ([3, 3], [2, 1])
+
+
+def test_another_precision_runtime_or_file_is_another_tower(tower: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tower, other)
+    state = load_file(other / "open_clip_model.safetensors")
+    save_file({key: value * 1.01 for key, value in state.items()}, other / "open_clip_model.safetensors")
+    same = clip_tower(spec(tower), Runtime())
+    assert clip_tower(spec(tower), Runtime()) is same
+    assert clip_tower(spec(tower).at("bf16"), Runtime()) is not same
+    assert clip_tower(spec(tower), Runtime(part=7)) is not same
+    assert clip_tower(spec(other), Runtime()) is not same
+
+
+def test_a_towers_memory_goes_with_its_last_scorer(tower: Path) -> None:
+    # By counting references alone: a GPU cannot wait for the collector of cycles.
+    gc.disable()
+    try:
+        first, second = clip.clip_score(spec(tower), Runtime()), clip.preference(spec(tower), Runtime())
+        alive = weakref.ref(clip_tower(spec(tower), Runtime()))
+        first(batch_of(pictures(), PROMPTS))
+        del first
+        assert alive() is not None
+        del second
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_a_score_does_not_depend_on_its_neighbours(tower: Path) -> None:
@@ -152,3 +213,36 @@ def test_loading_a_tower_says_nothing_and_leaves_the_root_logger_as_it_was(
     clip_tower(spec(tower), Runtime())
     assert (logging.root.handlers, logging.root.level, logging.root.manager.disable) == before
     assert capfd.readouterr().err == ""
+
+
+def preprocessing(folder: Path, **changed: Any) -> Path:
+    preprocess = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3} | changed
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": preprocess}))
+    return folder
+
+
+def test_a_folders_own_preprocessing_decides_what_it_sees(tmp_path: Path) -> None:
+    assert clip.folder_view(preprocessing(tmp_path)) == crop(32)
+    assert clip.folder_view(preprocessing(tmp_path, size=[48, 48], interpolation="bilinear")) == crop(48, "bilinear")
+    assert clip.folder_view(preprocessing(tmp_path, resize_mode="squash", fill_color=0)) == squash(32)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"size": [32, 48]}, {"resize_mode": "longest"}, {"interpolation": "random"}, {"mode": "L"}]
+)
+def test_a_folder_that_asks_for_what_no_view_gives_is_refused_in_one_line(
+    tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    with pytest.raises(WeightsError, match="asks for pictures of") as refused:
+        clip.folder_view(preprocessing(tmp_path, **changed))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_of_another_models_weights_is_refused_before_any_picture(tower: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tower, other)
+    state = load_file(other / "open_clip_model.safetensors")
+    del state["visual.proj"]
+    save_file(state, other / "open_clip_model.safetensors")
+    with pytest.raises(WeightsError, match="scorer s: the weights do not fit the model: the file lacks 1 keys"):
+        clip.clip_score(spec(other), Runtime())
