@@ -157,7 +157,11 @@ def load_committee(wanted: Sequence[str], device: str = "auto", *, store: Store 
     resolve([name for name in wanted if "@" not in name], store=store)
     check_device(device)
     chosen = [choose(name, store=store) for name in wanted]
-    runtime = make_runtime(device) if any(spec.assets for spec in chosen) else Runtime()
+    return committee_of(chosen, make_runtime(device) if any(spec.assets for spec in chosen) else Runtime())
+
+
+def committee_of(chosen: Sequence[ScorerSpec], runtime: Runtime) -> Committee:
+    """Load scorers of these specs, wherever they come from."""
     members = {spec.scorer_id: _made(spec.factory, spec, runtime) for spec in chosen}
     embedders: Mapping[str, Embed] = {
         spec.embedding_id: _made(spec.embedding.factory, spec, runtime)
