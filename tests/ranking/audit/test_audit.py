@@ -21,6 +21,7 @@ from ranking.audit import AuditReport, Finding, audit
 from ranking.collection import collect, plan_collection
 from ranking.collection.candidates import Ages
 from ranking.datasets import Revision, list_revisions, put_revision
+from ranking.exchange.records import GivenFile, put_import
 from ranking.features.wide import wide_table
 from ranking.images.facts import FACTS_ID
 from ranking.ingest import ingest
@@ -56,6 +57,7 @@ def undamaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         items = plan.read_items(store, facts, piece)
         commit_facts(store, facts_id=FACTS_ID, unit=piece.unit, table=facts_of(items), attempt="f", items=items)
     embed_all(store)
+    put_import(store, "taste@0123456789ab", "pets", (GivenFile("taste.csv", 9, 1, "item"),))
     rate(store)
     snapshot = create_snapshot(store)
     wide_table(store, snapshot, "pets")
@@ -354,6 +356,7 @@ DAMAGES: list[tuple[str, Callable[[Store], str], int]] = [
     ("a torn attempt", first("attempts"), 1),
     ("a torn death", first("dead"), 1),
     ("a torn plan", first("plans"), 1),
+    ("a torn record of an import", first("imports"), 1),
     ("a marker with another sha256", lambda s: rewrite(s, a_commit(s)[0], {"sha256": "0" * 64}), 1),
     ("a marker with another file", lambda s: rewrite(s, a_commit(s)[0], {"file": a_commit(s, HUE)[1]["file"]}), 1),
     ("a marker of a unit that no dataset has", marker_of_nobody, 1),

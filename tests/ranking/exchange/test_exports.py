@@ -9,12 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pickapic_factory import Row, write
+from scored import score_all
 
 from ranking import plan
 from ranking.datasets import Dataset
 from ranking.errors import StoreError, UnknownNameError, UsageError
 from ranking.exchange.exports import export_scores
 from ranking.exchange.imports import import_scores
+from ranking.ingest import ingest
 from ranking.names import check_scorer_id, scorer_name
 from ranking.schema import CRASH, NON_FINITE, OK, SCORES
 from ranking.store.blobs import Store
@@ -95,6 +98,34 @@ def test_texts_hold_every_float32_for_readers_of_any_precision(store: Store, sco
         by_float64 = np.array([float(row["score"]) for row in found]).astype(np.float32)
         assert Counter(by_float64.view(np.uint32).tolist()) == Counter(np.concatenate(scores).view(np.uint32).tolist())
         assert all(row["prompt"] for row in found)
+
+
+def test_odd_prompts_and_uids_survive_a_text_file(store: Store, tmp_path: Path) -> None:
+    prompts = [
+        'a "cat", in\na hat',
+        " two\r\nlines ",
+        "\\N",
+        "NULL",
+        "nan",
+        "=1+1",
+        "'",
+        '"',
+        "a,b;c\td",
+        "lone\rreturn",
+        "漢字 👩\u200d🚀",
+    ]
+    judged = [Row(prompt, f"img, {i}", f' "{i}"\n', winner=i % 2) for i, prompt in enumerate(prompts)]
+    ingest(store, write(tmp_path / "odd.parquet", judged), "odd")
+    snapshot = score_all(store, "odd", {"taste@00000000": lambda uid: len(uid) / 3})
+    for ending in ("csv", "jsonl"):
+        file = tmp_path / f"out.{ending}"
+        export_scores(store, snapshot, "odd", scorer="taste", to=file)
+        report = import_scores(store, [file], dataset="odd", scorer=ending)
+        # Now by the texts alone, without the ids of the prompts.
+        by_text = tmp_path / f"text.{ending}"
+        by_text.write_bytes(file.read_bytes().replace(b"prompt_id", b"hidden"))
+        again = import_scores(store, [by_text], dataset="odd", scorer=ending)
+        assert again.scorer_id == report.scorer_id and again.scores == 2 * len(prompts)
 
 
 def test_an_export_replaces_nothing_and_leaves_nothing_when_it_fails(
