@@ -20,7 +20,7 @@ from workers.scorers.base import PRECISIONS, ScorerSpec, View
 from workers.scorers.files.places import below, place_of
 
 GROUP = "pairsieve.scorers"
-_BUILT_IN = ("workers.scorers.technical", "workers.scorers.catalog.clip")
+_BUILT_IN = ("workers.scorers.technical", "workers.scorers.catalog.clip", "workers.scorers.catalog.vlm")
 _OWN = "pairsieve"
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
