@@ -52,7 +52,7 @@ def choose(wanted: str, *, store: Store | None = None) -> ScorerSpec:
     spec = found
     if "@" not in wanted:
         return spec.at(precision) if precision else spec
-    here = [spec.at(word) for word in PRECISIONS] if spec.assets else [spec]
+    here = [spec.at(word) for word in spec.precisions] if spec.assets else [spec]
     for each in here:
         if each.scorer_id == wanted:
             return each
