@@ -22,8 +22,7 @@ def file_digest(path: Path, memory: Path, *, fresh: bool = False) -> str:
     A file of 1 MiB or more whose path, size, mtime (ns) and inode are those of an earlier call is not read again,
     unless `fresh`. Notes about it lie in the folder `memory`; one that cannot be written costs time only.
     """
-    looks = _looks(path)
-    note = memory / f"{sha256_hex(os.fsencode(path.absolute()))[:32]}.json"
+    looks, note = _looks(path), _note(path, memory)
     if not fresh and looks[0] >= _LARGE:
         with suppress(OSError, ValueError, KeyError, TypeError):
             known = json.loads(note.read_bytes())
@@ -31,9 +30,14 @@ def file_digest(path: Path, memory: Path, *, fresh: bool = False) -> str:
                 return str(known["sha256"])
     found = sha256_file(path)
     if looks[0] >= _LARGE and looks == _looks(path) and time.time() - looks[1] / 1e9 > _SETTLED:
-        with suppress(OSError):
-            write_small(note, {"path": str(path), "looks": looks, "sha256": found})
+        remember(path, memory, found)
     return found
+
+
+def remember(path: Path, memory: Path, sha256: str) -> None:
+    """Note the digest of a file that nobody else writes to, as it is now."""
+    with suppress(OSError):
+        write_small(_note(path, memory), {"path": str(path), "looks": _looks(path), "sha256": sha256})
 
 
 def write_small(path: Path, value: object) -> None:
@@ -45,6 +49,10 @@ def write_small(path: Path, value: object) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _note(path: Path, memory: Path) -> Path:
+    return memory / f"{sha256_hex(os.fsencode(path.absolute()))[:32]}.json"
 
 
 def _looks(path: Path) -> list[int]:

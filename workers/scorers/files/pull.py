@@ -18,6 +18,7 @@ import httpx2
 
 from ranking.errors import PairsieveError
 from ranking.names import sha256_hex
+from workers.scorers.files.digests import remember
 from workers.scorers.files.hub import commit_of, facts_of
 from workers.scorers.files.locks import FIRST_PULL, HUB, Lock, write_lock
 from workers.scorers.files.places import HubFile, below, place_of
@@ -119,6 +120,7 @@ def fetch(need: Need, arrived: Callable[[int], None]) -> Path:
         final.parent.mkdir(parents=True, exist_ok=True)
         need.part.replace(final)
         forget(need.part)
+        remember(final, folder / ".digests", sha256)  # it was hashed a moment ago
     return final
 
 

@@ -4,6 +4,7 @@ with a server that is busy, and one line for what goes wrong."""
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from workers.scorers.files.places import is_safe
 TRIES = 5
 _REDIRECTS = 5
 _TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
+_LONGEST_PAUSE = 120.0
+_RESET = re.compile(r";\s*t=(\d{1,6})")
 _AGAIN = (408, 429, 500, 502, 503, 504)
 _PASSING = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
 
@@ -90,7 +93,7 @@ def answer(
                 finally:
                     response.close()
             response.close()
-            pause = _seconds(response.headers.get("retry-after"))
+            pause = _pause(response.headers)
         time.sleep(max(pause, 0.5 * 2**attempt))
     raise AssertionError("the last attempt returns or raises")
 
@@ -126,8 +129,12 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _seconds(text: str | None) -> float:
-    return min(float(text), 60.0) if text and text.isdecimal() else 0.0
+def _pause(headers: httpx2.Headers) -> float:
+    """The seconds after which a server wants to be asked again: Retry-After, or the hub's `RateLimit: …;t=55`."""
+    after = headers.get("retry-after", "")
+    found = _RESET.search(headers.get("ratelimit", ""))
+    seconds = after if after.isdecimal() else found[1] if found else "0"
+    return min(float(seconds), _LONGEST_PAUSE)
 
 
 def _refusal(what: str, response: httpx2.Response) -> PullError:

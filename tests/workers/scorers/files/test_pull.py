@@ -16,7 +16,7 @@ import pytest
 from model_hub import COMMIT, ModelHub, model_hub, sha
 
 from ranking.errors import PairsieveError
-from workers.scorers.files import pull, wire
+from workers.scorers.files import digests, pull, wire
 from workers.scorers.files.locks import FIRST_PULL, HUB, read_lock
 from workers.scorers.files.pull import check_room, fetch, survey
 from workers.scorers.files.wire import TRIES, PullError
@@ -55,14 +55,18 @@ def parts(tmp_path: Path) -> list[Path]:
     return [path for path in (tmp_path / "weights").rglob("*.part") if path.is_file()]
 
 
-def test_files_arrive_with_the_commit_and_hash_that_the_hub_gives(hub: ModelHub, tmp_path: Path) -> None:
+def test_files_arrive_with_the_commit_and_hash_that_the_hub_gives(
+    hub: ModelHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = fetched(MODEL, CONFIG)
     assert [path.read_bytes() for path in paths] == [DATA, b"{}"]
     assert paths[0] == tmp_path / "weights" / "pick" / "model.safetensors"
     lock = read_lock(tmp_path / "weights", MODEL.name, MODEL.source)
     assert lock is not None
     assert (lock.sha256, lock.bytes, lock.commit, lock.learnt) == (sha(DATA), len(DATA), COMMIT, HUB)
-    assert digest(CONFIG) == sha(b"{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(digests, "sha256_file", lambda path: pytest.fail("it was hashed when it came"))
+        assert digest(MODEL) == sha(DATA)
     assert sum("/revision/" in path for path, _, _ in hub.asked) == 1
     assert {token for _, _, token in hub.asked} == {"Bearer hf_secret"}
     assert parts(tmp_path) == []
@@ -222,13 +226,14 @@ def test_a_hub_that_refuses_is_said_in_one_line(
 
 
 def test_a_busy_server_is_asked_again_and_in_vain_only_so_often(hub: ModelHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub.wrong = {"/resolve/": (503, {"Retry-After": "7"}, b"")}
     pauses: list[float] = []
     monkeypatch.setattr(wire.time, "sleep", pauses.append)
-    with pytest.raises(PullError):
-        fetched(MODEL)
-    assert pauses == [7.0, 7.0, 7.0, 7.0]
-    assert len(hub.transfers()) == TRIES
+    for headers in ({"Retry-After": "7"}, {"RateLimit": '"resolvers";r=0;t=55'}, {"Retry-After": "86400"}, {}):
+        hub.wrong = {"/resolve/": (429, headers, b"")}
+        with pytest.raises(PullError):
+            fetched(MODEL)
+    assert pauses == [*[7.0] * 4, *[55.0] * 4, *[120.0] * 4, 0.5, 1.0, 2.0, 4.0]
+    assert len(hub.transfers()) == 4 * TRIES
     monkeypatch.setattr(wire.time, "sleep", lambda _: hub.wrong.clear())
     assert fetched(MODEL)[0].read_bytes() == DATA
 
