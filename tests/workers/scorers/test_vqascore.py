@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from ranking.errors import UsageError
-from workers.scorers import vqascore
+from workers.scorers import registry, vqascore
 from workers.scorers.base import Batch, ScorerSpec
 from workers.scorers.catalog.vlm import SPECS
 from workers.scorers.pixels import clip_pixels
@@ -265,6 +265,19 @@ def test_in_bfloat16_the_softmax_stays_exact_and_float16_is_refused(tiny: Scorer
     refusal = "vqascore-tiny cannot run in fp16; take vqascore-tiny:fp32 or vqascore-tiny:bf16"
     with pytest.raises(UsageError, match=refusal):
         tiny.at("fp16")
+
+
+def test_the_committee_scores_pictures_with_it_and_finds_it_again_by_its_id(
+    tiny: ScorerSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "specs", lambda: {tiny.name: tiny})
+    committee = registry.load_committee([tiny.name], device="cpu")
+    ((scorer_id, scores),) = committee.score_pictures(tiny_vlm.pictures(), tiny_vlm.PROMPTS).items()
+    np.testing.assert_allclose(scores, SCORES, rtol=CLOSE)
+    assert registry.choose(scorer_id).precision == "float32"
+    assert registry.choose(tiny.at("bf16").scorer_id).precision == "bfloat16"
+    with pytest.raises(WeightsError, match="other weights, options or code"):
+        registry.choose(f"{tiny.name}@{'0' * 12}")
 
 
 def test_files_in_several_parts_make_one_model(tiny: ScorerSpec, batch: Batch, tmp_path: Path) -> None:
