@@ -21,7 +21,7 @@ RUN /opt/pairsieve/bin/pip install --no-deps .
 
 FROM python:3.11-slim
 COPY --from=build /opt/pairsieve /opt/pairsieve
-ENV PATH=/opt/pairsieve/bin:$PATH PYTHONUNBUFFERED=1 PAIRSIEVE_STORE=/data PAIRSIEVE_CACHE=/data/cache HF_HOME=/tmp/hf
+ENV PATH=/opt/pairsieve/bin:$PATH PYTHONUNBUFFERED=1 PAIRSIEVE_STORE=/data PAIRSIEVE_CACHE=/data/cache PAIRSIEVE_WEIGHTS=/data/weights HF_HOME=/tmp/hf
 # A named volume takes the owner of the folder it is mounted on.
 RUN useradd --uid 10001 --create-home pairsieve && install -d -o pairsieve -g pairsieve /data
 USER pairsieve

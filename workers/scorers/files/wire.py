@@ -49,7 +49,7 @@ def client() -> httpx2.Client:
 
 def endpoint() -> str:
     """The address of the hub: HF_ENDPOINT, or the public one. PullError if a token would pass over it in the open."""
-    url = os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+    url = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
     if not is_safe(url):
         raise PullError(f"HF_ENDPOINT {url} is no https address", code="bad-setting", hint="correct HF_ENDPOINT")
     return url
