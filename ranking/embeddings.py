@@ -17,10 +17,12 @@ from ranking.features.assemble import UNSCORED
 from ranking.features.wide import pinned_dataset
 from ranking.schema import EMBEDDING_PREFIX, OK
 from ranking.store.blobs import Store
-from ranking.store.shards import EMBEDDING_SHARD, kind_of, vectors_of
+from ranking.store.shards import EMBEDDING_SHARD, IMAGE, kind_of, vectors_of
 from ranking.store.snapshots import Member, Snapshot, fullest_ids
 
 EmbeddedKind = Literal["image", "prompt"]
+
+_NOTHING = EMBEDDING_SHARD.schema.empty_table().select(["key", "status"])
 
 
 @dataclass(frozen=True)
@@ -71,26 +73,32 @@ def read_embeddings(
     """
     members = _members(store, snapshot, dataset, name)
     paths = store.checked_paths((member.file, member.sha256) for member in members)
-    wanted, statuses = _wanted([_read(path, kind, ["key", "status"]) for path in paths], keys)
-    place = np.full(len(wanted), -1, np.int64)
+    units = [_read(path, kind, ["key", "status"]) for path in paths]
+    # Looked up once for all units: a search for each would build an index of all keys each time.
+    table = pa.concat_tables([_NOTHING, *units])
+    wanted = pc.unique(table["key"] if keys is None else pa.array(keys, pa.string()))
+    spot = pc.fill_null(pc.index_in(table["key"].combine_chunks(), wanted), -1).to_numpy()
+    statuses = _statuses(spot, table["status"].to_numpy(), len(wanted))
     known = np.flatnonzero(statuses == OK)
+    place = np.full(len(wanted) + 1, -1)  # the last, which -1 finds, stays -1
     place[known] = np.arange(len(known))
     matrix = np.zeros((len(known), 0), np.float16)
     filled = np.zeros(len(known) + 1, bool)
-    for member, path in zip(members, paths, strict=True):
-        table = _read(path, kind, ["key", "embedding", "status"])
-        table = table.filter(pc.equal(table["status"], OK))
-        vectors = vectors_of(table["embedding"].combine_chunks())
-        if not len(vectors):
+    done = 0
+    for member, path, unit in zip(members, paths, units, strict=True):
+        part = slice(done, done + unit.num_rows)
+        done = part.stop
+        good = pc.equal(unit["status"], OK).to_numpy()
+        rows = place[spot[part][good]]
+        vectors = vectors_of(_read(path, kind, ["embedding"])["embedding"].combine_chunks())
+        new = (rows >= 0) & ~filled[rows]
+        if not new.any():
             continue
         if not matrix.shape[1]:
             matrix = np.empty((len(known), vectors.shape[1]), np.float16)
         if matrix.shape[1] != vectors.shape[1]:
             sizes = f"{vectors.shape[1]} dimensions, others of {member.scorer_id} {matrix.shape[1]}"
             raise StoreError(f"{member.file} has {sizes}", code="damaged", hint="score the unit again")
-        found = pc.fill_null(pc.index_in(table["key"].combine_chunks(), wanted), -1).to_numpy()
-        rows = np.append(place, -1)[found]  # -1 finds -1
-        new = (rows >= 0) & ~filled[rows]
         matrix[rows[new]] = vectors[new]
         filled[rows[new]] = True
     absent = np.flatnonzero(statuses != OK)
@@ -98,18 +106,14 @@ def read_embeddings(
     return Embeddings(tuple(wanted.take(pa.array(known)).to_pylist()), matrix, missing)
 
 
-def _wanted(units: Sequence[pa.Table], keys: Sequence[str] | None) -> tuple[pa.Array, npt.NDArray[np.object_]]:
-    """The distinct keys to find and what becomes of each: "ok", or why there is none."""
-    table = pa.concat_tables([EMBEDDING_SHARD.schema.empty_table().select(["key", "status"]), *units])
-    wanted = pc.unique(table["key"] if keys is None else pa.array(keys, pa.string()))
-    statuses = np.full(len(wanted), UNSCORED, dtype=object)
-    # The bad ones first and the earliest last, so that the good ones and then the earliest remain.
-    good = pc.equal(table["status"], OK)
-    for part in (table.filter(pc.invert(good)), table.filter(good)):
-        found = pc.fill_null(pc.index_in(part["key"].combine_chunks(), wanted), -1).to_numpy()
-        said = part["status"].to_numpy()
-        statuses[found[found >= 0][::-1]] = said[found >= 0][::-1]
-    return wanted, statuses
+def _statuses(spot: npt.NDArray[np.int32], said: npt.NDArray[np.object_], keys: int) -> npt.NDArray[np.object_]:
+    """What becomes of each of `keys` keys, from what rows say of the key at their `spot` (−1: none of them): "ok" if
+    any row does, else what the first says, UNSCORED if there is none."""
+    statuses = np.full(keys, UNSCORED, dtype=object)
+    good = said == OK
+    for chosen in (~good & (spot >= 0), good & (spot >= 0)):
+        statuses[spot[chosen][::-1]] = said[chosen][::-1]
+    return statuses
 
 
 def _members(store: Store, snapshot: Snapshot, dataset: str, name: str) -> list[Member]:
@@ -125,4 +129,5 @@ def _read(path: Path, kind: EmbeddedKind, columns: Sequence[str]) -> pa.Table:
     # Not read_table, which would take the folder's name for a column and needs longer to open a small file.
     with pq.ParquetFile(path) as file:
         table = file.read([*columns, "kind"], use_threads=False)
-    return table.filter(pc.equal(table["kind"], kind)).select(list(columns))
+    images = pc.sum(pc.equal(table["kind"], IMAGE)).as_py() or 0  # they come first
+    return table.select(list(columns)).slice(*((0, images) if kind == IMAGE else (images,)))
