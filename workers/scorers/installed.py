@@ -20,7 +20,10 @@ from workers.scorers.base import PRECISIONS, ScorerSpec, View
 from workers.scorers.files.places import below, place_of
 
 GROUP = "pairsieve.scorers"
-_BUILT_IN = ("workers.scorers.technical", "workers.scorers.catalog.clip", "workers.scorers.catalog.vlm")
+_BUILT_IN = (
+    "workers.scorers.technical",
+    *(f"workers.scorers.catalog.{family}" for family in ("clip", "blip", "mps", "vlm")),
+)
 _OWN = "pairsieve"
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

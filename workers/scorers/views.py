@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,15 @@ CLIP_MEAN_COLOUR = (122, 116, 104)
 
 def crop(size: int, resample: str = "bicubic") -> View:
     """Shortest side to `size`, then the square in the middle: uint8 of shape (size, size, 3). What OpenAI's CLIP,
-    open_clip, PickScore, MPS and ImageReward see, with torchvision's rounding."""
+    open_clip and ImageReward see, with torchvision's rounding."""
     return View("workers.scorers.views:shortest_crop", (("size", size), ("resample", resample)))
+
+
+def hf_crop(size: int) -> View:
+    """The same square as transformers' CLIPImageProcessor cuts it, which PickScore and MPS see: of an odd margin the
+    smaller half is left and above, where torchvision takes the even half. That is a pixel for one margin in four."""
+    options = (("size", size), ("resample", "bicubic"), ("margin", "smaller"))
+    return View("workers.scorers.views:shortest_crop", options)
 
 
 def float_crop(size: int) -> View:
@@ -53,10 +61,13 @@ def tiled(tile: int, pixels: int) -> View:
     return View("workers.scorers.views:tiled_whole", (("tile", tile), ("pixels", pixels)))
 
 
-def shortest_crop(image: Image.Image, *, size: int, resample: str) -> NDArray[np.uint8]:
-    """See `crop`. ImageError (too_large) where the picture would have more than MOST_PIXELS before it is cropped."""
+def shortest_crop(image: Image.Image, *, size: int, resample: str, margin: str = "even") -> NDArray[np.uint8]:
+    """See `crop` and `hf_crop`. ImageError (too_large) where the picture would have more than MOST_PIXELS before it is
+    cropped."""
     wide, (left, top) = _shortest_to(size, image.size)
-    small = image.resize(wide, RESAMPLE[resample])
+    if margin == "smaller":
+        left, top = (wide[0] - size) // 2, (wide[1] - size) // 2
+    small = _resized(image, wide, resample)
     return np.asarray(small.crop((left, top, left + size, top + size)))
 
 
@@ -97,6 +108,25 @@ def tiled_whole(image: Image.Image, *, tile: int, pixels: int) -> NDArray[np.uin
         grow = math.sqrt(pixels / (image.width * image.height))
         sides = [math.ceil(side * grow / tile) * tile for side in image.size]
     return np.asarray(image.resize((sides[0], sides[1]), Image.Resampling.BICUBIC))
+
+
+def _resized(image: Image.Image, size: tuple[int, int], resample: str) -> Image.Image:
+    """The resized picture, kept as long as the picture lives or until the next one, because two crops of a picture
+    differ only in where they cut."""
+    global _latest
+    latest = _latest
+    if latest is None or latest[0]() is not image or latest[1] != (size, resample):
+        latest = (weakref.ref(image, _forget), (size, resample), image.resize(size, RESAMPLE[resample]))
+        _latest = latest
+    return latest[2]
+
+
+def _forget(_image: weakref.ref[Image.Image]) -> None:
+    global _latest
+    _latest = None
+
+
+_latest: tuple[weakref.ref[Image.Image], tuple[tuple[int, int], str], Image.Image] | None = None
 
 
 def _shortest_to(size: int, picture: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

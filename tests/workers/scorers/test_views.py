@@ -77,6 +77,34 @@ def test_the_crop_is_torchvisions_for_odd_sizes(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(views.crop(35)(picture(size)), torchvision_crop(picture(size), 35))
 
 
+@pytest.mark.parametrize("size", [*SIZES, (224, 227), (235, 224), (225, 224), (70, 33)])
+def test_the_crop_of_pickscore_and_mps_is_that_of_transformers(size: tuple[int, int]) -> None:
+    processor = CLIPImageProcessorPil(do_rescale=False, do_normalize=False)
+    theirs = np.asarray(processor(picture(size))["pixel_values"][0]).transpose(1, 2, 0)
+    np.testing.assert_array_equal(views.hf_crop(224)(picture(size)), theirs)
+
+
+def test_transformers_cuts_one_margin_in_four_a_pixel_before_torchvision() -> None:
+    differ = [
+        margin
+        for margin in range(12)
+        if not np.array_equal(*(view(224)(picture((224 + margin, 224))) for view in (views.crop, views.hf_crop)))
+    ]
+    assert differ == [3, 7, 11]
+
+
+def test_two_crops_of_one_picture_are_one_resize(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[object] = []
+    resize = Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda self, *given: sizes.append(given) or resize(self, *given))
+    one, other = picture((300, 224)), picture((300, 225))
+    for image in (one, one, other, one):
+        views.crop(224)(image), views.hf_crop(224)(image)
+    assert len(sizes) == 3
+    del image, one, other
+    assert views._latest is None
+
+
 @pytest.mark.parametrize("kind", STORED)
 def test_what_a_file_holds_is_seen_as_torchvision_and_transformers_see_its_rgb(kind: str) -> None:
     image = decode_rgb(STORED[kind])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workers.scorers.base import Cost, EmbeddingSpec, Options, ScorerSpec
-from workers.scorers.views import crop, float_crop, squash
+from workers.scorers.views import crop, float_crop, hf_crop, squash
 from workers.scorers.weights import Asset
 
 _CLIP_PIXELS = (("mean", (0.48145466, 0.4578275, 0.40821073)), ("std", (0.26862954, 0.26130258, 0.27577711)))
@@ -146,7 +146,7 @@ SPECS = (
         name="pickscore-v1",
         summary="PickScore v1: exp(logit scale) · cosine of a CLIP ViT-H/14 fine-tuned on Pick-a-Pic",
         factory="workers.scorers.clip:preference",
-        views=(crop(224),),
+        views=(hf_crop(224),),
         assets=(
             Asset(
                 "pickscore-v1/model.safetensors",
