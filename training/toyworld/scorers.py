@@ -10,7 +10,7 @@ from workers.scorers.weights import assets_in
 
 WEIGHTS = Path(__file__).parent / "weights"
 _SEES = crop(64)
-_COST = Cost(parameters=772_000, image_gflops=0.06, text_gflops=0.01)
+_COST = Cost(parameters=768_001, image_gflops=0.066, text_gflops=0.0073)
 
 SPECS = (
     ScorerSpec(
@@ -20,6 +20,7 @@ SPECS = (
         views=(_SEES,),
         assets=assets_in(WEIGHTS / "clip"),
         range="-1 to 1",
+        weights_licence="Apache-2.0",
         cost=_COST,
         golden=(0.711529, 0.11874, 0.004771, -0.052993, 0.401501, 0.191493, 0.262131, 0.519908),
         embedding=EmbeddingSpec("clip-toy", "workers.scorers.clip:embeddings", 64),
@@ -31,6 +32,7 @@ SPECS = (
         views=(_SEES,),
         assets=assets_in(WEIGHTS / "clip") + assets_in(WEIGHTS / "aesthetic"),
         range="about 1 to 10",
+        weights_licence="Apache-2.0",
         cost=_COST,
         golden=(8.255569, 4.9575, 7.482111, 8.699495, 6.385911, 6.656186, 7.704966, 7.235251),
     ),
@@ -41,6 +43,7 @@ SPECS = (
         views=(_SEES,),
         assets=assets_in(WEIGHTS / "preference"),
         range="open",
+        weights_licence="Apache-2.0",
         cost=_COST,
         golden=(17.900064, 15.92909, 10.090945, 12.240247, 12.144206, 12.180042, 14.966731, 7.491807),
     ),
