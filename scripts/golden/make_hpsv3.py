@@ -95,7 +95,12 @@ def main(wheel: Path) -> None:
     model = reward_model(config, output_dim=2, special_token_ids=reward, rm_head_type="ranknet").eval()
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     state = {name: torch.from_numpy(value) for name, value in tiny_vlm.tensors(shapes).items()}
-    model.load_state_dict(state, strict=True)
+    # Their create_model_and_processor moves the whole model to bfloat16, and with it the frequencies of both rotations,
+    # which no file holds. What follows runs in float32 with those frequencies: only the rounding of sums is left out.
+    model.to(torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        parameter.data = state[name]
+    assert {value.dtype for name, value in model.named_buffers() if name.endswith("inv_freq")} == {torch.bfloat16}
 
     inferencer = object.__new__(inference.HPSv3RewardInferencer)
     inferencer.model, inferencer.processor = model, processor
