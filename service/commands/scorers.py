@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workers.scorers.files.pull import Survey
     from workers.scorers.standing import Standing
 
-_WIDE = 110  # columns of a terminal that has room for what a scorer sees
+_WIDE, _WIDER = 110, 140  # columns of a terminal that has room for ranges, and for what scorers see
 
 group = typer.Typer(help="List the scorers there are, and fetch their weights.", invoke_without_command=True)
 
@@ -45,16 +45,9 @@ def list_(context: typer.Context, json: Json = False) -> None:
         own = installed().specs
         print_json([*(_facts(each) | {"kind": kinds[each.spec.name in own]} for each in found), *imported])
     else:
-        wide = out.width >= _WIDE
-        columns = [
-            "scorer",
-            "id here",
-            "parameters",
-            "licence of code, weights",
-            "use",
-            *(["range", "sees"] if wide else ()),
-        ]
-        print_table("scorers", columns, [_row(each, wide=wide) for each in found])
+        columns = ["scorer", "id here", "size", "licence of code, weights", "use", "range", "sees"]
+        columns = columns[: 5 if out.width < _WIDE else 6 if out.width < _WIDER else 7]
+        print_table("scorers", columns, [_row(each)[: len(columns)] for each in found])
         if imported:
             names = ["scorer", "id", "dataset", "rows", "files"]
             print_table("imported into the store", names, [[row[name] for name in names] for row in imported])
@@ -230,6 +223,7 @@ def _tell_more(found: Sequence[Standing]) -> None:
         say("NC: the terms of the code or the weights forbid commercial use.")
     absent = [each.spec.name for each in found if each.state == MISSING]
     if absent:
+        say("Size: parameters of towers and heads. Each id is name@ and what stands under `id here`.")
         say(f"Fetch weights with `pairsieve scorers pull {absent[0]}`, or --all; `scorers show NAME` tells more.")
 
 
@@ -241,17 +235,20 @@ def _tell_of_problems() -> None:
         say(f"not used: {problem.text}")
 
 
-def _row(stand: Standing, *, wide: bool) -> list[str]:
+def _row(stand: Standing) -> list[str]:
     from workers.scorers.standing import non_commercial, sees
 
     spec = stand.spec
-    both = spec.licence if spec.weights_licence in ("", spec.licence) else f"{spec.licence}, {spec.weights_licence}"
-    use = {True: "NC", False: "any", None: "?"}[non_commercial(spec)]
-    here = stand.scorer_id.partition("@")[2] if stand.scorer_id else stand.state
-    row = [spec.name, here, f"{_count(spec.cost.parameters):>10}", both, use]
-    if wide:
-        row += [re.split("[,;]", spec.range)[0], "; ".join(sees(view) for view in spec.views)]
-    return row
+    weights = re.split(r"[(;]", spec.weights_licence)[0].strip()  # what more there is to say, `show` says
+    return [
+        spec.name,
+        stand.scorer_id.partition("@")[2] if stand.scorer_id else stand.state,
+        f"{_count(spec.cost.parameters):>7}",
+        spec.licence if weights in ("", spec.licence) else f"{spec.licence}, {weights}",
+        {True: "NC", False: "any", None: "?"}[non_commercial(spec)],
+        re.split("; |, (?=mostly|compare)", spec.range)[0],
+        "; ".join(sees(view) for view in spec.views),
+    ]
 
 
 def _count(parameters: int) -> str:

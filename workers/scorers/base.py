@@ -115,8 +115,8 @@ class ScorerSpec:
 
     @property
     def scorer_id(self) -> str:
-        """`name@fingerprint`, of the files as they are now. Raises PairsieveError for files that are missing or not what
-        their pin says."""
+        """`name@fingerprint`, of the files as they are now. Raises PairsieveError for files that are missing or not
+        what their pin says."""
         content = {
             "factory": self.factory,
             "views": [view.content() for view in self.views],

@@ -52,11 +52,11 @@ def standing(spec: ScorerSpec) -> Standing:
 
 
 def non_commercial(spec: ScorerSpec) -> bool | None:
-    """Whether the licence of a scorer's code or weights forbids commercial use; None where that of weights is not
-    stated."""
+    """Whether the licence of a scorer's code or weights forbids commercial use; None where that of weights which do
+    not come with their package is not stated."""
     if _NON_COMMERCIAL.search(f"{spec.licence} {spec.weights_licence}"):
         return True
-    return None if spec.assets and not spec.weights_licence else False
+    return None if any(asset.source for asset in spec.assets) and not spec.weights_licence else False
 
 
 def sees(view: View) -> str:
