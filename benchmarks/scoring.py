@@ -21,6 +21,7 @@ from ranking.store.blobs import Store
 from training.toyworld.dataset import write_dataset
 from training.toyworld.scorers import WEIGHTS
 from workers.drive import score_here
+from workers.engine.report import stages_of
 from workers.scorers.registry import load_committee
 
 NAMES = ("clip-toy", "aesthetic-toy", "preference-toy")
@@ -40,9 +41,8 @@ def measure(folder: Path) -> dict[str, Any]:
         store = Store.open(folder / f"score-{turn}")
         ingest(store, written.data, "toy")
         plan = create_plan(store, "toy", committee.scorer_ids.values())
-        started = time.perf_counter()
-        score_here(store, plan, committee)
-        whole.append(len(pixels) / (time.perf_counter() - started))
+        report = score_here(store, plan, committee)
+        whole.append(len(pixels) / report.elapsed)
         started = time.perf_counter()
         with torch.no_grad():
             for tower in towers:
@@ -56,6 +56,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "end to end": f"{statistics.median(whole):,.0f} images/s",
         "bare forward": f"{statistics.median(bare):,.0f} images/s",
         "ratio": f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        "at work": ", ".join(f"{stage.name} {stage.share:.0%}" for stage in stages_of(report.reports, report.elapsed)),
     }
 
 
