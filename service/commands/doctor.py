@@ -205,7 +205,8 @@ def _notes(diagnoses: list[Diagnosis], target: str | None, facts: dict[str, Any]
             yield f"{each.spec.name}: {each.why}."
     missing = [each.spec.name for each in diagnoses if each.stand.state == "missing"]
     if missing:
-        yield f"Fetch what is missing with `pairsieve scorers pull {' '.join(missing[:2])}`, or --all."
+        names = " ".join(missing[:2])
+        yield f"Fetch what is missing with `pairsieve scorers pull {names}`, or --all; sizes are shown first."
 
 
 def _rate(rate: float | None) -> str:
