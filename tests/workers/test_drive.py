@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_committee import GREENER, REDDER, FakeCommittee
 
@@ -12,10 +15,11 @@ from ranking.errors import SourceError
 from ranking.plan import Plan, attempts, bury, create_plan, dead_slices, open_slices, progress, record_attempt
 from ranking.settings import Settings
 from ranking.store.blobs import Store
-from ranking.store.commits import get_commit
+from ranking.store.commits import get_commit, list_commits
 from workers.attempts import attempt_on, last_sign, standing
 from workers.drive import OtherScorerError, Outcome, score_here, score_one
 from workers.identity import is_gone, worker_name
+from workers.scorers.base import Batch
 
 BOTH = (REDDER, GREENER)
 
@@ -150,3 +154,39 @@ def test_losing_every_hint_changes_no_decision_about_what_is_done(store: Store, 
     stands = standing(store, plan, unit, lease_seconds=600)
     assert stands.counted == 1 and stands.alive is not None  # as far as one can tell it still runs
     assert take(store, plan, FakeCommittee(), lease_seconds=1e-9).state == "scored"
+
+
+def test_on_a_gpu_two_slices_are_in_hand_and_one_is_scored_at_a_time(store: Store, plan: Plan) -> None:
+    class Watched(FakeCommittee):
+        device = "cuda"
+        inside = most = 0
+
+        def score(self, batch: Batch, scorer_ids: Sequence[str]) -> dict[str, np.ndarray]:
+            Watched.inside += 1
+            Watched.most = max(Watched.most, Watched.inside)
+            time.sleep(0.01)
+            Watched.inside -= 1
+            return super().score(batch, scorer_ids)
+
+    both: list[int] = []
+
+    def count(items: int) -> None:
+        pieces = [piece for piece, _ in open_slices(store, plan)]
+        both.append(sum(standing(store, plan, piece.unit, lease_seconds=60).alive is not None for piece in pieces))
+
+    report = score_here(store, plan, Watched(), count)
+    assert len(report.reports) == len(plan.slices) > 2 and not report.errors
+    assert Watched.most == 1 and max(both) == 2
+
+
+def test_a_stop_gives_both_slices_back(store: Store, plan: Plan) -> None:
+    committee = FakeCommittee()
+    committee.device = "cuda"
+
+    def stop(items: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_here(store, plan, committee, stop)
+    states = [standing(store, plan, piece.unit, lease_seconds=60) for piece in plan.slices]
+    assert not any(state.counted or state.alive for state in states) and not list_commits(store)
