@@ -35,6 +35,7 @@ def doctor(
     from service.console import print_json
     from workers.doctor.examine import decoding_rate, examine, together
     from workers.doctor.machine import disk_free, processors, services, versions
+    from workers.scorers.installed import installed
     from workers.scorers.registry import choose, specs
     from workers.scorers.runtime import check_device
     from workers.scorers.weights import weights_folder
@@ -69,6 +70,7 @@ def doctor(
                 "device": target,
                 "devices": [asdict(each) for each in found],
                 "services": [asdict(each) for each in answers],
+                "not_used": [problem.text for problem in installed().problems],
                 **{key.replace(" ", "_"): value for key, value in facts.items()},
             }
         )
@@ -185,6 +187,8 @@ def _print(
 
 def _notes(diagnoses: list[Diagnosis], target: str | None, facts: dict[str, Any]) -> Iterator[str]:
     """What the table means, and what to do."""
+    from workers.scorers.installed import installed
+
     decoding = f"{facts['decoding']:,.0f} images/s, JPEGs of 768×768 in {facts['decoders']} processes"
     speeds: dict[str, float] = facts["speed"]
     if speeds:
@@ -203,6 +207,8 @@ def _notes(diagnoses: list[Diagnosis], target: str | None, facts: dict[str, Any]
     for each in diagnoses:
         if not each.runs and each.stand.state != "missing":
             yield f"{each.spec.name}: {each.why}."
+    for problem in installed().problems:
+        yield f"not used: {problem.text}"
     missing = [each.spec.name for each in diagnoses if each.stand.state == "missing"]
     if missing:
         names = " ".join(missing[:2])

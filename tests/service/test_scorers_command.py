@@ -114,11 +114,22 @@ def test_weights_that_were_changed_are_wrong_and_are_pulled_again(hub: ModelHub,
     path = tmp_path / "weights" / "far" / "model.bin"
     path.write_bytes(b"rival")
     assert listed("farther")["weights"] == "wrong"
-    refused = pairsieve("--store", tmp_path / "store", "score", "pets", "--scorers", "farther")
+    refused = pairsieve("score", "pets", "--scorers", "farther")
     assert (refused.status, refused.out) == (1, ""), refused.err
     assert re.fullmatch(r"error: .*/model\.bin is another file: .* `pairsieve scorers pull`.*\n", refused.err)
     assert pairsieve("scorers", "pull", "farther").status == 0
     assert path.read_bytes() == DATA
+
+
+def test_missing_weights_are_refused_before_anything_is_planned(
+    hub: ModelHub, store: Store, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = pairsieve("score", dataset.name, "--scorers", "technical,far")
+    assert (refused.status, refused.out) == (1, "")
+    assert re.fullmatch(
+        r"error: the weights far/model\.bin are not on this machine: .* scorers pull far`\n", refused.err
+    )
+    assert (store.list("jobs"), hub.asked) == ([], [])
 
 
 def test_what_cannot_be_fetched_is_told_at_the_end_and_the_rest_is_here(hub: ModelHub) -> None:

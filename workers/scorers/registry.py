@@ -45,10 +45,14 @@ def choose(wanted: str, *, store: Store | None = None) -> ScorerSpec:
     if found is None and store is not None and NAME.fullmatch(name):
         found = trained_spec(store, name, again)
     if found is None:
-        for problem in installed().problems:
+        problems = installed().problems
+        for problem in problems:
             if problem.name == name:
                 raise problem.error()
-        raise UnknownNameError.among("scorer", name, [*specs(), *(trained_names(store) if store else ())])
+        unknown = UnknownNameError.among("scorer", name, [*specs(), *(trained_names(store) if store else ())])
+        # It may well be the one of a package that could not be read.
+        unread = "".join(f"; not used: {problem.text}" for problem in problems if problem.name is None)
+        raise UnknownNameError(unknown.message, hint=unknown.hint + unread)
     spec = found
     if "@" not in wanted:
         return spec.at(precision) if precision else spec

@@ -94,6 +94,14 @@ def test_a_bad_scorer_of_a_package_leaves_its_others_and_says_why_when_it_is_ask
         choose("goood")
 
 
+def test_a_name_that_is_unknown_may_be_that_of_a_package_that_cannot_be_read(packages: Packages) -> None:
+    packages.add("broken", "import nowhere_at_all\nSPECS = ()")
+    with pytest.raises(
+        UnknownNameError, match=r"did you mean .*; not used: the package broken 1\.2 .* cannot be imported"
+    ):
+        choose("technica")
+
+
 def test_a_package_that_takes_a_name_of_ours_does_not_get_it(packages: Packages) -> None:
     ours = choose("technical").scorer_id, choose("clip-toy").scorer_id
     installed.cache_clear()

@@ -261,6 +261,17 @@ def test_bytes_come_from_where_the_hub_redirects_to_without_the_token(hub: Model
     assert digest(MODEL) == sha(DATA)
 
 
+def test_a_model_that_was_renamed_is_followed_with_what_was_asked(hub: ModelHub) -> None:
+    moved = {"revision/": "revision/main", "paths-info/": f"paths-info/{COMMIT}"}
+    hub.wrong = {
+        f"/org/old/{part}": (307, {"Location": f"/api/models/org/model/{now}"}, b"") for part, now in moved.items()
+    }
+    hub.wrong["/org/old/resolve/"] = (307, {"Location": f"/org/model/resolve/{COMMIT}/model.safetensors"}, b"")
+    fetched(replace(MODEL, source="hf://org/old@main/model.safetensors"))
+    assert located(MODEL) is not None
+    assert {token for _, _, token in hub.asked} == {"Bearer hf_secret"}
+
+
 def test_no_token_goes_over_an_open_line(hub: ModelHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror.example.org")
     with pytest.raises(PullError, match="no https address; correct HF_ENDPOINT"):
