@@ -158,7 +158,7 @@ def _print(found: TrainedScorer, report: dict[str, Any]) -> None:
 
 def _called(judged: dict[str, Any], facts: dict[str, Any]) -> str:
     names = {"trained": "trained", "base": f"{facts['base']}, before"}
-    return names.get(judged["role"], str(judged["name"]))
+    return names.get(judged["role"], f"{judged['name']}{', has seen some' if judged['role'] == 'seen' else ''}")
 
 
 def _interval(found: dict[str, Any]) -> str:

@@ -37,9 +37,9 @@ Sides = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Judged:
-    """One scorer on the test pairs: accuracy by protocol, how much more that is than the base's, and how it is
-    calibrated. `scale` made its gaps logits, `threshold` is Pick-a-Pic's; both are tuned on the validation pairs,
-    but for the trained one, whose gaps are logits."""
+    """One scorer on the test pairs, its `role` "trained", "base", "scorer" or "seen": accuracy by protocol, how much
+    more that is than the base's, and how it is calibrated. `scale` made its gaps logits, `threshold` is Pick-a-Pic's;
+    both are tuned on the validation pairs, but for the scale of the trained one, whose gaps are logits."""
 
     name: str
     role: str
@@ -68,14 +68,15 @@ class Comparison:
         return cleaned
 
 
-def compare(examples: Examples, trained: Sides, base: Sides) -> Comparison:
+def compare(examples: Examples, trained: Sides, base: Sides, *, seen: frozenset[str] = frozenset()) -> Comparison:
     """Judge the trained scorer, its base and the snapshot's scorers, whose scores are those of all pairs (rows of
     `examples`); only validation and test rows are looked at. Scorers without a score for some pair of either split are
-    judged on the pairs that they have, and by a difference only where both have one."""
+    judged on the pairs that they have, and by a difference only where both have one. Those that have `seen` test pairs
+    in their own training get the role "seen"."""
     validation, test = examples.part("validation"), examples.part("test")
     label = examples.pairs.label
     contenders = {"base": ("base", base), "trained": ("trained", trained)}
-    contenders |= {name: ("scorer", values) for name, values in examples.scores.items()}
+    contenders |= {name: ("seen" if name in seen else "scorer", values) for name, values in examples.scores.items()}
     prompt = examples.pairs.prompt[test]
     judged: list[Judged] = []
     base_credits: dict[str, NDArray[np.float64]] = {}
@@ -104,7 +105,7 @@ def compare(examples: Examples, trained: Sides, base: Sides) -> Comparison:
         pairs=len(test),
         ties=int((label[test] == 0.5).sum()),
         prompts=len(np.unique(prompt)),
-        judged=tuple(sorted(judged, key=lambda each: ("trained", "base", "scorer").index(each.role))),
+        judged=tuple(sorted(judged, key=lambda each: ("trained", "base", "scorer", "seen").index(each.role))),
         chance={protocol: by_chance(label[test], protocol) for protocol in PROTOCOLS},
         majority=float(by_majority(label[validation], label[test]).mean()),
     )

@@ -12,7 +12,7 @@ from ranking.errors import UnknownNameError, UsageError
 from ranking.query import Filter, check_size
 from ranking.validation import first_flaw
 
-SCALES = {"clip": 1e-6, "head": 1e-2}
+SCALES = {"clip": 1e-6, "head": 1e-3}
 """The learning rate of each kind where none is set: a tower that knows much needs small steps, a head large ones."""
 
 
@@ -51,7 +51,7 @@ class RewardConfig(BaseModel):
     batch: int = Field(default=64, ge=1, description="pairs per forward pass")
     accumulate: int = Field(default=1, ge=1, description="forward passes per optimiser step")
     learning_rate: float | None = Field(
-        default=None, gt=0, description="peak; if unset 1e-6 for a clip, 0.01 for a head"
+        default=None, gt=0, description="peak; if unset 1e-6 for a clip, 0.001 for a head"
     )
     text_learning_rate: float | None = Field(default=None, gt=0, description="of the text tower, if it is another")
     warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")

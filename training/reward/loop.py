@@ -142,12 +142,12 @@ class _State:
     """Everything that the next step depends on."""
 
     def __init__(self, learner: Learner, config: RewardConfig) -> None:
+        if config.precision == "fp16" and not learner.device.startswith("cuda"):
+            raise UsageError("precision fp16 trains on CUDA only", hint="take bf16 or fp32")
         self.config, self.learner = config, learner
         groups = [{"params": g.parameters, "lr": 0.0, "weight_decay": g.decay} for g in learner.groups]
         self.optimiser = torch.optim.AdamW(groups)
         self.scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
-        if config.precision == "fp16" and not learner.device.startswith("cuda"):
-            raise UsageError("precision fp16 trains on CUDA only", hint="take bf16 or fp32")
         self.step = 0
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}

@@ -49,7 +49,9 @@ def page(ref: str, facts: dict[str, Any], curve: list[dict[str, float]], compari
 
 
 def _called(judged: Judged, facts: dict[str, Any]) -> str:
-    return {"trained": "trained", "base": f"{facts['base']}, before training"}.get(judged.role, judged.name)
+    return {"trained": "trained", "base": f"{facts['base']}, before training"}.get(
+        judged.role, judged.name + (" *" if judged.role == "seen" else "")
+    )
 
 
 def _changed(config: dict[str, Any]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from ranking.names import canonical_json, check_name, sha256_hex
 from ranking.store.blobs import Store
 from ranking.store.refs import pin
 from ranking.store.shards import SCORE_SHARD, kind_of_name
-from ranking.trained import TrainedScorer, described, get_trained, put_trained, trained_versions
+from ranking.trained import TrainedScorer, described, get_trained, list_trained, put_trained, trained_versions
 from training.progress import Progress, silent
 from training.reward.clip import Pixels, clip_base, clip_learner, clip_options, save_clip, trainable_clip
 from training.reward.compare import Comparison, Sides, compare
@@ -244,7 +244,7 @@ def _register(
     left: _Trained,
     folder: Path,
 ) -> TrainedScorer:
-    comparison = compare(examples, left.scores, left.base_scores)
+    comparison = compare(examples, left.scores, left.base_scores, seen=_seen(store, examples, config))
     counts = {split: len(examples.part(split)) for split in SPLITS}
     version = max(trained_versions(store, name), default=0) + 1
     facts = {
@@ -277,6 +277,17 @@ def _register(
         files=left.files,
         papers=papers,
         facts=facts,
+    )
+
+
+def _seen(store: Store, examples: Examples, config: RewardConfig) -> frozenset[str]:
+    """Scorers trained here on pairs of the same dataset that were split in another way."""
+    split = ("seed", "validation", "test")
+    mine = [config.identity()[key] for key in split]
+    return frozenset(
+        each.name
+        for each in list_trained(store)
+        if each.facts["dataset"] == examples.dataset and [each.facts["config"][key] for key in split] != mine
     )
 
 
