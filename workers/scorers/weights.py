@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ranking.errors import PairsieveError
@@ -45,7 +46,15 @@ def assets_in(folder: Path) -> tuple[Asset, ...]:
 
 def weights_folder() -> Path:
     """Where weights are kept on this machine: PAIRSIEVE_WEIGHTS. Need not exist."""
-    return Path(os.path.abspath(Path(load_settings().weights).expanduser()))  # noqa: PTH100 - keeps links
+    return _weights_folder(os.environ.get("PAIRSIEVE_WEIGHTS"), str(Path.cwd()))
+
+
+@lru_cache(maxsize=8)
+def _weights_folder(named: str | None, cwd: str) -> Path:
+    """Settings take milliseconds to read, and every file of every scorer asks: `named` and `cwd` are what the answer
+    depends on."""
+    del named
+    return Path(os.path.normpath(Path(cwd, Path(load_settings().weights).expanduser())))
 
 
 def located(asset: Asset) -> Path | None:
