@@ -4,6 +4,7 @@ nothing (`files.pull` does) and loads no model."""
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +22,8 @@ class Asset:
     """One file that decides a score.
 
     `name` is its place below the weights folder, "pickscore-v1/model.safetensors". `source` says where it comes from,
-    "hf://org/repo@revision/file" or "https://…"; it is empty for a file that lies at `path` because it came with a
-    package. `sha256` is the pin; None leaves it to the first pull or use, which then keeps it. `bytes` is its size.
+    "hf://org/repo@revision/file", "https://…" or "pypi:name==version"; it is empty for a file that lies at `path`
+    because it came with a package. `sha256` is the pin; None leaves it to the first pull or use, which then keeps it. `bytes` is its size.
     """
 
     name: str
@@ -30,6 +31,9 @@ class Asset:
     sha256: str | None = None
     bytes: int | None = None
     path: Path | None = None
+
+
+_BLOB = re.compile(r"[0-9a-f]{64}")  # the Hugging Face cache names a large file by its SHA-256
 
 
 class WeightsError(PairsieveError):
@@ -86,17 +90,19 @@ def digest(asset: Asset, *, fresh: bool = False) -> str:
         raise WeightsError(
             f"the weights {path} cannot be read ({error.strerror})", code="weights-unreadable", hint="check the file"
         ) from error
-    lock = locked(asset)
-    meant = asset.sha256 or (lock.sha256 if lock else None)
+    lock, blob = locked(asset), _BLOB.fullmatch(path.resolve().name)
+    meant = asset.sha256 or (lock.sha256 if lock else None) or (blob[0] if blob else None)
     if meant is not None and found != meant:
-        fixed = "its pin" if asset.sha256 else f"what was fixed at the {lock.learnt}" if lock else ""
+        fixed = (
+            "its pin" if asset.sha256 else f"what was fixed at the {lock.learnt}" if lock else "what the hub named it"
+        )
         remove = f", or remove {lock_path(folder, asset.name)} if you changed it on purpose"
         raise WeightsError(
             f"{path} is another file: its sha256 is {found[:12]}…, {fixed} is {meant[:12]}…",
             code="weights-changed",
-            hint="fetch it again with `pairsieve scorers pull`" + (remove if not asset.sha256 else ""),
+            hint="fetch it again with `pairsieve scorers pull`" + (remove if lock and not asset.sha256 else ""),
         )
-    if meant is None and _fetched(asset):
+    if asset.sha256 is None and lock is None and _fetched(asset):
         with suppress(OSError):  # where nothing can be kept, the scorer's id alone tells that it is another file
             first = Lock(asset.source, found, path.stat().st_size, _commit_of(asset, path), FIRST_USE)
             write_lock(folder, asset.name, first)

@@ -8,11 +8,10 @@ from workers.scorers.views import padded, tiled
 from workers.scorers.weights import Asset
 
 _QWEN = "hf://Qwen/Qwen2-VL-7B-Instruct@eed13092ef92e448dd6875b2a00151bd3f7db0ac"
-_WHEELS = "https://files.pythonhosted.org/packages"
 
 _T2V_METRICS = Asset(
     "vqascore/t2v_metrics-3.0-py3-none-any.whl",
-    f"{_WHEELS}/37/23/4c937ce3810d4b0fe44b5cb974fea7e02b70cf16bce0cbc5c0e4a0f24d47/t2v_metrics-3.0-py3-none-any.whl",
+    "pypi:t2v_metrics==3.0",
     sha256="448398dc130d6ab99cc1e5638e51e7eff57bdf7a771d996be969e6022e461c1b",
     bytes=1_302_971,
 )
@@ -99,8 +98,7 @@ SPECS = (
             Asset("hpsv3/tokenizer.json", f"{_QWEN}/tokenizer.json"),
             Asset(
                 "hpsv3/hpsv3-1.0.0-py3-none-any.whl",
-                f"{_WHEELS}/20/ed/6feb979b0086f57dc7a8b545693e1dbeffd60c8d942971e0445c65fcf438/"
-                "hpsv3-1.0.0-py3-none-any.whl",
+                "pypi:hpsv3==1.0.0",
                 sha256="1a1b3ed1f538315ddf0e90c55b9f5c8ab3248d772cd713c11f7dfe35bf867ab3",
                 bytes=68_966,
             ),

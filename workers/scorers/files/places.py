@@ -1,4 +1,4 @@
-"""Addresses of weights, read strictly: a file of a model on the Hugging Face hub, or one behind https."""
+"""Addresses of weights, read strictly: a file of a model on the Hugging Face hub, one behind https, or a package."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ranking.errors import UsageError
 _HUB = re.compile(
     r"hf://(?P<repo>[\w.-]+/[\w.-]+?)@(?P<revision>refs/(?:convert|pr)/[^/]+|[^/]+)/(?P<path>[^?#]+)", re.ASCII
 )
+_PACKAGE = re.compile(r"pypi:(?P<requirement>[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.+-]*)", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -37,17 +38,26 @@ class WebFile:
     url: str
 
 
-def place_of(source: str) -> HubFile | WebFile:
+@dataclass(frozen=True)
+class PackageFile:
+    """The wheel of a package at one version, `name==version`, from whichever index pip is set up for."""
+
+    requirement: str
+
+
+def place_of(source: str) -> HubFile | WebFile | PackageFile:
     """Where `source` lies; UsageError if it is no address of one file."""
     if found := _HUB.fullmatch(source):
         if all(part not in ("", ".", "..") for part in found["path"].split("/")):
             return HubFile(found["repo"], unquote(found["revision"]), found["path"])
+    elif found := _PACKAGE.fullmatch(source):
+        return PackageFile(found["requirement"])
     elif is_safe(source) and urlsplit(source).path.strip("/"):
         return WebFile(source)
     raise UsageError(
         f"{source!r} is no address of a file of weights",
         code="bad-source",
-        hint="write hf://org/name@revision/path or https://host/path",
+        hint="write hf://org/name@revision/path, https://host/path or pypi:name==version",
     )
 
 

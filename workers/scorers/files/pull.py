@@ -21,7 +21,8 @@ from ranking.names import sha256_hex
 from workers.scorers.files.digests import remember
 from workers.scorers.files.hub import commit_of, facts_of
 from workers.scorers.files.locks import FIRST_PULL, HUB, Lock, write_lock
-from workers.scorers.files.places import HubFile, below, place_of
+from workers.scorers.files.packages import receive_package
+from workers.scorers.files.places import HubFile, PackageFile, WebFile, below, place_of
 from workers.scorers.files.transfer import Wanted, forget, receive
 from workers.scorers.files.wire import PullError, client, hub_headers
 from workers.scorers.weights import Asset, WeightsError, digest, located, locked, weights_folder
@@ -112,8 +113,12 @@ def fetch(need: Need, arrived: Callable[[int], None]) -> Path:
         if _is_here(need.asset, here):  # another process was quicker
             arrived(need.bytes or 0)
             return located(need.asset) or final
-        with client() as http:
-            sha256 = receive(http, need.wanted, need.part, arrived)
+        place = place_of(need.asset.source)
+        if isinstance(place, PackageFile):
+            sha256 = receive_package(place.requirement, need.wanted, need.part, arrived)
+        else:
+            with client() as http:
+                sha256 = receive(http, need.wanted, need.part, arrived)
         learnt = HUB if need.commit else FIRST_PULL
         size = need.part.stat().st_size
         write_lock(folder, need.asset.name, Lock(need.asset.source, sha256, size, need.commit, learnt))
@@ -154,7 +159,8 @@ def _need(http: httpx2.Client, asset: Asset, commits: dict[tuple[str, str], str]
             asset.name, facts.url, hub_headers(), facts.bytes, facts.bytes, sha256 or facts.sha256, facts.blob
         )
     else:
-        wanted = Wanted(asset.name, place.url, {}, asset.bytes or _MOST, asset.bytes, sha256)
+        url = place.url if isinstance(place, WebFile) else ""
+        wanted = Wanted(asset.name, url, {}, asset.bytes or _MOST, asset.bytes, sha256)
     commit = commits[key] if isinstance(place, HubFile) else None
     part = below(weights_folder() / ".partial", asset.name)
     part = part.with_name(f"{part.name}.{sha256_hex(f'{asset.source} {commit}'.encode())[:12]}.part")
