@@ -23,7 +23,8 @@ class Asset:
 
     `name` is its place below the weights folder, "pickscore-v1/model.safetensors". `source` says where it comes from,
     "hf://org/repo@revision/file", "https://…" or "pypi:name==version"; it is empty for a file that lies at `path`
-    because it came with a package. `sha256` is the pin; None leaves it to the first pull or use, which then keeps it. `bytes` is its size.
+    because it came with a package. `sha256` is the pin; None leaves it to the first pull or use, which then keeps it.
+    `bytes` is its size.
     """
 
     name: str
