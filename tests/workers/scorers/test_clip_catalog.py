@@ -6,7 +6,7 @@ import pytest
 
 from workers.scorers.base import ScorerSpec
 from workers.scorers.catalog.clip import SPECS
-from workers.scorers.views import crop, float_crop, squash
+from workers.scorers.views import crop, float_crop, hf_crop, squash
 
 BY_NAME = {spec.name: spec for spec in SPECS}
 
@@ -18,10 +18,11 @@ def test_the_family_is_complete() -> None:
     }
 
 
-def test_one_crop_serves_all_but_siglip_and_hps() -> None:
+def test_each_sees_the_picture_as_its_authors_code_does() -> None:
     seen = {name: spec.views for name, spec in BY_NAME.items()}
     assert seen.pop("siglip2-so400m") == (squash(384),)
     assert seen.pop("hpsv2") == seen.pop("hpsv2.1") == (float_crop(224),)
+    assert seen.pop("pickscore-v1") == (hf_crop(224),)
     assert set(seen.values()) == {(crop(224),)}
 
 
