@@ -63,7 +63,7 @@ def test_what_a_user_already_has_in_the_hubs_cache_is_used_and_fixed_with_its_co
 def test_a_file_of_the_cache_that_is_not_what_the_hub_named_it_is_refused(tmp_path: Path) -> None:
     path = cached(tmp_path, COMMIT, b"weights")
     path.write_bytes(b"wEights")
-    with pytest.raises(WeightsError, match="another file: .* what the hub named it is"):
+    with pytest.raises(WeightsError, match=r"another file: .* what the hub named it is"):
         digest(ASSET)
     assert not lock_path(weights_folder(), ASSET.name).exists()
 
