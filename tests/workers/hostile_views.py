@@ -31,6 +31,8 @@ def kill_on_red(image: Image.Image, *, how: str) -> np.ndarray:
             held = []
             while True:
                 held.append(bytearray(1 << 24))
+        elif how == "text":
+            return np.array(["red"], dtype=object)
         raise ValueError("no reds")
     return np.asarray(image, np.float32).mean((0, 1))
 

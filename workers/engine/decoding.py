@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -14,6 +15,9 @@ from ranking.images.facts import ImageFacts, facts_of
 from ranking.images.thumbnails import SIDE, shrink
 from ranking.schema import CRASH
 from workers.scorers.base import View
+
+NUMBERS = "biuf"
+"""The kinds of numpy types that a view may give: truth values, whole numbers, floats."""
 
 Seen = NDArray[Any] | str
 """What a view shows of a picture, or the status of one that it cannot show."""
@@ -65,7 +69,10 @@ def crashed(data: Found, wanted: Wanted, error: str) -> Examined:
 
 def _seen(view: View, image: Image.Image) -> tuple[Seen, str]:
     try:
-        return view(image), ""
+        array = np.asarray(view(image), order="C")  # `ascontiguousarray` makes a number a row of one
+        if array.dtype.kind not in NUMBERS:
+            raise TypeError(f"a view gives numbers, not {array.dtype}")
+        return array, ""
     except ImageError as error:
         return error.status, ""
     except Exception as error:  # a view may be anybody's code

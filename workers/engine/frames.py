@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from ranking.images.facts import ImageFacts
-from workers.engine.decoding import Examined, Seen, Wanted
+from workers.engine.decoding import NUMBERS, Examined, Seen, Wanted
 from workers.scorers.base import View
 
 _HEAD = Struct("<II")  # bytes of the JSON, number of buffers
 _SIZE = Struct("<Q")
 _LONGEST_JSON = 1 << 20
 _LONGEST_TEXT = 500
-_KINDS = "biuf"
 
 
 class FrameError(Exception):
@@ -112,9 +111,6 @@ def pack_examined(examined: Examined, wanted: Wanted) -> tuple[dict[str, Any], l
             if isinstance(array, str):
                 seen.append(array)
                 continue
-            array = np.asarray(array, order="C")  # `ascontiguousarray` makes a number a row of one
-            if array.dtype.kind not in _KINDS:
-                raise FrameError(f"{view.make} gives an array of {array.dtype}")
             seen.append([array.dtype.str, array.shape])
             buffers.append(array.reshape(-1).view(np.uint8).data if array.size else b"")
     if examined.thumbnail is not None:
@@ -150,6 +146,6 @@ def _array(each: Any, rest: list[memoryview]) -> Seen:
         return each
     name, shape = each
     dtype = np.dtype(str(name))
-    if dtype.kind not in _KINDS:
+    if dtype.kind not in NUMBERS:
         raise FrameError(f"an array of {dtype}")
     return np.frombuffer(rest.pop(0), dtype).reshape([int(size) for size in shape])

@@ -94,6 +94,12 @@ def test_a_view_that_raises_costs_those_who_look_through_it_and_says_why(decoder
     assert found.error == "hostile_views:kill_on_red: ValueError: no reds"
 
 
+def test_a_view_gives_numbers_only(decoders: Decoders) -> None:
+    view = hostile("text")
+    ((_, found),) = decoders.examine_all([("a", jpeg(RED))], Wanted((view,)))
+    assert found.seen == {view: "crash"} and found.error.endswith("TypeError: a view gives numbers, not object")
+
+
 def test_memory_is_bounded_by_process(decoders: Decoders) -> None:
     view = hostile("memory")
     ((_, found),) = decoders.examine_all([("a", jpeg(RED))], Wanted((view,)))
