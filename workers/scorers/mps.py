@@ -3,6 +3,7 @@ those words of the prompt that a fixed list of qualities has to do with."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,13 +20,14 @@ from workers.scorers.prompts import PromptCache
 from workers.scorers.runtime import InParts, Runtime
 from workers.scorers.states import load_state
 from workers.scorers.tokens import hf_clip_tokens
+from workers.scorers.weights import WeightsError
 
 _DROPPED = (r"(text|vision)_model\.embeddings\.position_ids",)
 """Buffers of older transformers: 0, 1, 2, …"""
 
 _LOOK = {"to_q": "query", "to_kv": "key_value", "to_out": "out", "ff.0": "widen", "ff.2": "narrow"}
 _MIX = {"attn_out": "out", "ff_out.1": "narrow"}
-_FUSED = "fused_attn_ff_proj.weight"
+_KEY = re.compile(r"(\d+)\.([01])\.fn\.(.+)\.(weight|bias|inv_freq)")
 
 
 class Block(torch.nn.Module):
@@ -87,8 +89,9 @@ class Cross(torch.nn.Module):
     ) -> torch.Tensor:
         """The first token (n, width) of images (n, t, width) after all layers; `angles` as of `Block.among`, each
         layer's own."""
-        for look, mix, turn in zip(self.look, self.mix, angles, strict=True):
-            states = mix.among(look.over(states, context, allowed), turn, first=turn is angles[-1])
+        for layer, (look, mix) in enumerate(zip(self.look, self.mix, strict=True), start=1):
+            states = look.over(states, context, allowed)
+            states = mix.among(states, angles[layer - 1], first=layer == len(self.mix))
         return states[:, 0]
 
 
@@ -114,6 +117,13 @@ class Mps:
         self._cross = fill(
             empty(lambda: Cross(*shape), spec.precision), cross, what="of MPS's cross model", device=device
         )
+        if [2 * len(each) for each in frequencies] != [option["cross_head_width"]] * option["cross_layers"]:
+            raise WeightsError(
+                f"the weights of MPS's cross model hold rotary frequencies for {len(frequencies)} layers, not "
+                f"{option['cross_layers']} times {option['cross_head_width'] // 2}",
+                code="weights-other-layout",
+                hint="fetch them again with `pairsieve scorers pull`",
+            )
         self._angles = [angles(each.to(device), _tokens(option)) for each in frequencies]
         self._ids = hf_clip_tokens(spec.path("vocab.json"), spec.path("merges.txt"), option["context"])
         self._look = InParts(self._image_tokens, runtime, keep=True)
@@ -176,22 +186,23 @@ def cross_state(state: dict[str, torch.Tensor], inner: int) -> tuple[dict[str, t
     """The cross model's tensors by our names, and each layer's rotary frequencies (head width / 2,) in float32.
 
     The authors keep a layer as a list of two and fuse query (`inner` rows), key, value and feed-forward of its second.
+    A key of another form keeps its name.
     """
     ours: dict[str, torch.Tensor] = {}
     frequencies: dict[int, torch.Tensor] = {}
     for key, value in state.items():
-        layer, place, _, rest = key.split(".", 3)
+        found = _KEY.fullmatch(key)
+        layer, place, name, kind = found.groups() if found else ("", "0", "", "")
         block = f"{('look', 'mix')[int(place)]}.{layer}"
-        name, _, kind = rest.rpartition(".")
-        if rest == "rotary_emb.inv_freq":
+        if not found:
+            ours[key] = value
+        elif (name, kind) == ("rotary_emb", "inv_freq"):
             frequencies[int(layer)] = value.float()
-        elif rest == _FUSED:
-            wide = 8 * value.shape[1]
-            parts = value.split([inner, value.shape[0] - inner - wide, wide])
-            ours |= {
-                f"{block}.{part}.weight": each
-                for part, each in zip(("query", "key_value", "widen"), parts, strict=True)
-            }
+        elif name == "fused_attn_ff_proj":
+            query, rest = value[:inner], value[inner:]
+            key_value, widen = rest[: -8 * value.shape[1]], rest[-8 * value.shape[1] :]
+            parts = {"query": query, "key_value": key_value, "widen": widen}
+            ours |= {f"{block}.{part}.{kind}": each for part, each in parts.items()}
         else:
             ours[f"{block}.{(_LOOK, _MIX)[int(place)].get(name, name)}.{kind}"] = value
     return ours, [frequencies[layer] for layer in sorted(frequencies)]

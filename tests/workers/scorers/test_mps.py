@@ -222,6 +222,8 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_line(tmp_path: Path) ->
         ({"cross_model.layers.1.0.fn.to_q.weight": None}, r"lacks look\.1\.query\.weight"),
         ({"reward_head.weight": torch.zeros(1)}, r"unknown reward_head\.weight"),
         ({"cross_model.layers.1.0.fn.to_x.weight": torch.zeros(1)}, r"unknown look\.1\.to_x\.weight"),
+        ({"cross_model.layers.1.2.weight": torch.zeros(1)}, r"unknown 1\.2\.weight"),
+        ({"cross_model.layers.1.1.fn.rotary_emb.inv_freq": None}, "frequencies for 1 layers, not 2 times 5"),
     ):
         changed = {key: value for key, value in (state() | change).items() if value is not None}
         save_file(changed, tmp_path / "model.safetensors")
