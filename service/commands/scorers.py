@@ -12,8 +12,10 @@ from service.commands.options import Json, store_if_any
 
 if TYPE_CHECKING:
     from workers.scorers.base import ScorerSpec
+    from workers.scorers.files.locks import Lock
     from workers.scorers.files.pull import Survey
     from workers.scorers.standing import Standing
+    from workers.scorers.weights import Asset
 
 _WIDE, _WIDER = 110, 140  # columns of a terminal that has room for ranges, and for what scorers see
 
@@ -60,7 +62,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show all that is known of some scorers: id, licences, files and their pins, what they see and cost."""
-    from service.console import out, print_facts, print_json, print_table
+    from service.console import out, print_facts, print_json
     from workers.scorers.standing import standing
 
     found = [standing(spec) for spec in _chosen(names)]
@@ -72,9 +74,15 @@ def show(
         files = facts.pop("files")
         spoken = {key.replace("_", " "): _spoken(value) for key, value in facts.items() if value not in ("", None, [])}
         print_facts(spoken)
-        if files:
-            columns = ["file", "state", "bytes", "sha256", "fixed by", "source"]
-            print_table("files", columns, [[file[column.replace(" ", "_")] for column in columns] for file in files])
+        for file in files:
+            size = f", {file['bytes']:,} bytes" if file["bytes"] else ""
+            print_facts(
+                {
+                    "file": f"{file['file']}: {file['state']}{size}",
+                    "  from": file["source"] or file["path"] or "you: nobody offers it at an address",
+                    "  fixed by": f"{file['fixed_by']}{', sha256 ' + file['sha256'] if file['sha256'] else ''}",
+                }
+            )
         out.print()
 
 
@@ -184,7 +192,7 @@ def _facts(stand: Standing) -> dict[str, Any]:
                 "path": None if path is None else str(path),
                 "bytes": asset.bytes or (path.stat().st_size if path else lock.bytes if lock else None),
                 "sha256": asset.sha256 or (lock.sha256 if lock else None),
-                "fixed_by": "this package" if asset.sha256 or not asset.source else lock.learnt if lock else None,
+                "fixed_by": _fixed_by(asset, lock),
                 "commit": lock.commit if lock else None,
                 "source": asset.source,
             }
@@ -210,6 +218,19 @@ def _facts(stand: Standing) -> dict[str, Any]:
         "to_fetch_bytes": stand.bytes,
         "files": files,
     }
+
+
+def _fixed_by(asset: Asset, lock: Lock | None) -> str:
+    from workers.scorers.files.places import HubFile, place_of
+
+    if asset.sha256:
+        return "its pin"
+    if lock:
+        return f"the {lock.learnt.removeprefix('the ')}"
+    if not asset.source:
+        return "its package" if asset.path else "the first use"
+    place = place_of(asset.source)
+    return "its commit" if isinstance(place, HubFile) and place.pinned else "the first pull or use"
 
 
 def _tell_more(found: Sequence[Standing]) -> None:
@@ -258,7 +279,9 @@ def _count(parameters: int) -> str:
 
 
 def _spoken(value: Any) -> Any:
-    return "; ".join(map(str, value)) if isinstance(value, list) else value
+    return (
+        "; ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else value
+    )
 
 
 def _files(count: int) -> str:

@@ -126,7 +126,8 @@ def missing(asset: Asset, scorer: str = "") -> WeightsError:
     if not asset.source:
         what, hint = f"there is no {placed}", "put the file there; nobody offers it at an address"
     else:
-        what = f"neither {placed} nor the Hugging Face cache has them"
+        cached = isinstance(place_of(asset.source), HubFile)
+        what = f"neither {placed} nor the Hugging Face cache has them" if cached else f"there is no {placed}"
         hint = f"fetch them with `pairsieve scorers pull{f' {scorer}' if scorer else ''}`"
     return WeightsError(f"the weights {asset.name} are not on this machine: {what}", code="weights-missing", hint=hint)
 
