@@ -324,5 +324,9 @@ def _workplace(store: Store, name: str, training: str) -> Iterator[Path]:
             raise PairsieveError(
                 f"scorer {name} is being trained on this machine already", code="in-hand", hint="wait for it"
             ) from error
-        yield folder
+        try:
+            yield folder
+        except PairsieveError:
+            shutil.rmtree(folder, ignore_errors=True)  # it would end so again
+            raise
         shutil.rmtree(folder, ignore_errors=True)
