@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import open_clip
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 
 def clip_vocabulary(folder: Path) -> tuple[Path, Path]:
@@ -18,12 +18,14 @@ def clip_vocabulary(folder: Path) -> tuple[Path, Path]:
 
 
 def gemma_like(folder: Path, *, pad: str = "<pad>") -> Path:
-    """A tokenizer.json in Gemma's form, of single letters, which adds a token before the text when it is asked."""
+    """A tokenizer.json in Gemma's form, of single letters, with a post-processor as the published one and a padding
+    that is wrong."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     vocab = {word: place for place, word in enumerate([pad, "<eos>", "<bos>", "<unk>", "▁", *letters])}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>", fuse_unk=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     tokenizer.enable_padding(direction="left", pad_id=3, pad_token="<unk>")
+    tokenizer.post_processor = processors.TemplateProcessing("$A <eos>", special_tokens=[("<eos>", 1)])
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder / "tokenizer.json"

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 
 from tests.workers.clip_vocabularies import clip_vocabulary, gemma_like
@@ -86,6 +87,16 @@ def test_siglip_reads_text_then_an_end_then_zeros(tmp_path: Path) -> None:
     assert ids[4].tolist() == [9, 19, 23, 1] + [0] * 60  # no end of text can be written into a prompt
     assert ids[0, 0] != 0
     assert ids[0, -1] == 0
+
+
+def test_siglips_ids_are_open_clips(tmp_path: Path) -> None:
+    file = gemma_like(tmp_path)
+    # What transformers' own conversion of SigLIP 2 asks of Gemma's tokenizer.
+    config = {"tokenizer_class": "GemmaTokenizer", "add_bos_token": False, "add_eos_token": True}
+    config |= {"padding_side": "right", "pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    theirs = open_clip.tokenizer.HFTokenizer(str(tmp_path), context_length=64, clean="canonicalize")
+    np.testing.assert_array_equal(siglip2_tokens(file, 64)(PROMPTS), theirs(PROMPTS).numpy())
 
 
 def test_a_siglip_tokenizer_with_another_padding_is_refused(tmp_path: Path) -> None:
