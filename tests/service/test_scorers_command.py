@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from command_line import pairsieve
@@ -20,7 +22,8 @@ from ranking.images.decode import decode_rgb
 from ranking.images.reader import ImageReader
 from ranking.store.blobs import Store
 from ranking.store.commits import list_commits
-from workers.scorers.files import wire
+from workers.scorers.files import pull, wire
+from workers.scorers.files.wire import PullError
 from workers.scorers.installed import installed
 from workers.scorers.registry import choose
 
@@ -55,6 +58,17 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModelHub]:
         yield found
     installed.cache_clear()
     sys.modules.pop("far_scorers", None)
+
+
+def only_here(send: Callable[..., httpx2.Response]) -> Callable[..., httpx2.Response]:
+    """The same, but as on a machine that reaches nobody else."""
+
+    def sent(client: httpx2.Client, request: httpx2.Request, **more: Any) -> httpx2.Response:
+        if request.url.host != "127.0.0.1":
+            raise httpx2.ConnectError("no route")
+        return send(client, request, **more)
+
+    return sent
 
 
 def install(place: Path, package: str, module: str, code: str, name: str, entry: str = "far") -> None:
@@ -132,7 +146,15 @@ def test_missing_weights_are_refused_before_anything_is_planned(
     assert (store.list("jobs"), hub.asked) == ([], [])
 
 
-def test_what_cannot_be_fetched_is_told_at_the_end_and_the_rest_is_here(hub: ModelHub) -> None:
+def test_what_cannot_be_fetched_is_told_at_the_end_and_the_rest_is_here(
+    hub: ModelHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_index(*_: object) -> str:
+        raise PullError("there is no package index")
+
+    monkeypatch.setattr(pull, "receive_package", no_index)
+    monkeypatch.setattr(wire, "TRIES", 1)  # for the addresses of others, which a test does not reach
+    monkeypatch.setattr(httpx2.Client, "send", only_here(httpx2.Client.send))
     del hub.files["config.json"]
     done = pairsieve("scorers", "pull", "--all", "--json")
     assert done.status == 1
