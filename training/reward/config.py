@@ -58,7 +58,7 @@ class RewardConfig(BaseModel):
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="after the warm-up")
     final_rate: float = Field(default=0.01, ge=0, le=1, description="where the cosine ends, as a share of the peak")
     weight_decay: float = Field(default=0.05, ge=0, description="AdamW's, of matrices only")
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are cut to this length")
     evaluate_every: int = Field(default=50, ge=1, description="steps between looks at the validation split")
     checkpoint_every: int = Field(default=200, ge=1, description="steps after which it can go on if it is killed")
     patience: int = Field(default=5, ge=0, description="looks without a better one until it stops; 0 never stops")
@@ -74,7 +74,7 @@ class RewardConfig(BaseModel):
     checkpointing: bool = Field(default=False, description="less memory for a third more time: recompute activations")
     save: Literal["fp16", "fp32"] = Field(default="fp32", description="precision of the weights that are kept")
 
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of splits, batches and an mlp's first weights")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ import torch
 
 from ranking.errors import UnknownNameError, UsageError
 from training.reward.clip import Pixels, clip_base, clip_learner, clip_options, save_clip, trainable_clip
-from training.reward.config import RewardConfig, parse_reward_config
+from training.reward.config import RewardConfig
 from training.reward.loop import Learner, fit
 from training.reward.objective import Pairs
 from training.toyworld.scorers import WEIGHTS
@@ -142,14 +142,3 @@ def test_a_base_that_is_no_clip_is_refused_in_one_line(tmp_path: Path) -> None:
         clip_base("clip-toi")
     shutil.copytree(WEIGHTS / "clip", tmp_path / "mine")
     assert clip_base(str(tmp_path / "mine")).views == clip_base("clip-toy").views
-
-
-def test_a_config_with_an_unknown_key_gets_the_near_names() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean learning_rate"):
-        parse_reward_config({"learning_rat": 1})
-    with pytest.raises(UsageError, match="steps in the reward config does not fit"):
-        parse_reward_config({"steps": 0})
-    with pytest.raises(UsageError, match="leave less than a tenth"):
-        parse_reward_config({"validation": 0.5, "test": 0.45})
-    assert parse_reward_config({"learning_rate": "1e-6"}).rate == 1e-6
-    assert RewardConfig(device="cpu").identity() == RewardConfig(device="cuda").identity()
