@@ -97,6 +97,16 @@ def stage_bars(*, quiet: bool = False, units: Mapping[str, str] | None = None) -
         yield stage
 
 
+@contextmanager
+def waiting(what: str, *, quiet: bool = False) -> Iterator[None]:
+    """A sign of life while something takes seconds. Nothing when `quiet` or not on a terminal."""
+    if quiet or not err.is_terminal:
+        yield
+        return
+    with err.status(what):
+        yield
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output; dataclasses and mappings of them are welcome."""
     out.out(json.dumps(_plain(value), ensure_ascii=False, indent=1), highlight=False)

@@ -32,7 +32,7 @@ def doctor(
     """Say which scorers can run here and how fast, and how to get what is missing; fails if one asked for cannot."""
     from ranking.errors import PairsieveError
     from ranking.settings import load_settings
-    from service.console import print_json
+    from service.console import print_json, waiting
     from workers.doctor.examine import decoding_rate, examine, together
     from workers.doctor.machine import disk_free, processors, services, versions
     from workers.scorers.installed import installed
@@ -49,7 +49,8 @@ def doctor(
     cores = settings.decoders or processors()
     decode_rate = decoding_rate(cores)
     free = next((each.free for each in found if each.name == target), None)
-    diagnoses = [examine(spec, free=free, speeds=speeds, decode_rate=decode_rate) for spec in chosen]
+    with waiting("looking at weights", quiet=json):
+        diagnoses = [examine(spec, free=free, speeds=speeds, decode_rate=decode_rate) for spec in chosen]
     running = [each for each in diagnoses if each.runs]
     rate = together(running, speeds=speeds, decode_rate=decode_rate)
     answers = services(settings)
@@ -99,9 +100,7 @@ def _devices(
     tower, and then torch is not loaded."""
     if not any(spec.assets for spec in chosen):
         return [], None, {}
-    from rich.status import Status
-
-    from service.console import err
+    from service.console import waiting
     from workers.doctor.devices import devices, giga_flops
     from workers.doctor.examine import precision_of
     from workers.scorers.runtime import pick_device
@@ -113,21 +112,13 @@ def _devices(
     speeds: dict[str, float] = {}
     if measure:
         wanted = dict.fromkeys([*(precision_of(spec) for spec in chosen if spec.assets), advice])
-        with Status("measuring", console=err) if err.is_terminal and not quiet else _Nothing():
+        with waiting("measuring", quiet=quiet):
             for precision in wanted:
                 try:
                     speeds[precision] = giga_flops(target, precision)
                 except RuntimeError:  # the device does not take it, or is full; then there is no rate to tell
                     continue
     return found, target, speeds
-
-
-class _Nothing:
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 def _row(each: Diagnosis) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def list_(context: typer.Context, json: Json = False) -> None:
     """List the scorers that are installed here, trained into the store or imported into it, and fetch weights."""
     from service.commands.scores import imported_rows
-    from service.console import out, print_json, print_table
+    from service.console import out, print_json, print_table, waiting
     from workers.scorers.installed import installed
     from workers.scorers.registry import specs
     from workers.scorers.standing import standing
@@ -40,7 +40,8 @@ def list_(context: typer.Context, json: Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     store = store_if_any()
-    found = [standing(spec) for spec in specs(store).values()]
+    with waiting("looking at weights", quiet=json):
+        found = [standing(spec) for spec in specs(store).values()]
     imported = imported_rows(store)
     if json:
         kinds = {False: "trained", True: "installed"}
@@ -95,7 +96,7 @@ def pull(
 ) -> None:
     """Fetch the weights that are missing here, verify them, and go on where an earlier pull was stopped."""
     from ranking.errors import PairsieveError, UsageError
-    from service.console import print_facts, print_json, say
+    from service.console import print_facts, print_json, say, waiting
     from workers.scorers.files.pull import check_room, survey
     from workers.scorers.registry import specs
     from workers.scorers.standing import READY, non_commercial, standing
@@ -104,7 +105,8 @@ def pull(
     if bool(names) == all_:
         raise UsageError("name the scorers to fetch, or all", hint="write `pairsieve scorers pull NAME…` or `--all`")
     chosen = list(specs().values()) if all_ else _chosen(names or [])
-    found = survey([asset for spec in chosen for asset in spec.assets])
+    with waiting("looking at weights and their sources", quiet=json):
+        found = survey([asset for spec in chosen for asset in spec.assets])
     free = check_room(found) if found.needs else 0
     if not json:
         if found.needs:

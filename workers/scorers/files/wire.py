@@ -103,7 +103,7 @@ def _sent(
 ) -> httpx2.Response:
     home = _origin(url)
     for _ in range(_REDIRECTS + 1):
-        if not is_safe(url):
+        if not may_follow(home, url):
             raise PullError(
                 f"{what} is not fetched from {_origin(url)}: it is no https address",
                 code="unsafe-address",
@@ -118,6 +118,11 @@ def _sent(
         response.close()
         url = urljoin(url, following)
     raise PullError(f"{what} is redirected in circles", code="unreachable", hint="check HF_ENDPOINT and the source")
+
+
+def may_follow(home: str, url: str) -> bool:
+    """Whether a request to the host `home` may go on to `url`: over https, or on this machine if it began there."""
+    return is_safe(url) and (url.startswith("https:") or home.startswith("http:"))
 
 
 _OPEN = ("range", "if-range")

@@ -278,6 +278,21 @@ def test_no_token_goes_over_an_open_line(hub: ModelHub, monkeypatch: pytest.Monk
         fetched(MODEL)
 
 
+@pytest.mark.parametrize(
+    ("home", "url", "follows"),
+    [
+        ("https://hub.example", "https://cdn.example/x", True),
+        ("https://hub.example", "http://cdn.example/x", False),
+        ("https://hub.example", "http://127.0.0.1/x", False),  # no server tells us to ask our own machine
+        ("http://127.0.0.1:9", "http://localhost:8/x", True),
+        ("http://127.0.0.1:9", "http://cdn.example/x", False),
+        ("https://hub.example", "file:///etc/passwd", False),
+    ],
+)
+def test_redirects_lead_to_https_only_and_to_this_machine_from_itself_only(home: str, url: str, follows: bool) -> None:
+    assert wire.may_follow(home, url) is follows
+
+
 def test_a_file_of_the_web_is_fixed_by_its_first_pull_and_its_host_gets_no_token(hub: ModelHub, tmp_path: Path) -> None:
     asset = web(hub)
     hub.breaks = {"model.safetensors": [3_000_000]}
