@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 
 from ranking.errors import UnknownNameError, UsageError
+from ranking.names import canonical_json
+from ranking.trained import TrainedScorer, described
 from training.reward.clip import Pixels, clip_base, clip_learner, clip_options, save_clip, trainable_clip
 from training.reward.config import RewardConfig
 from training.reward.loop import Learner, fit
@@ -17,9 +21,11 @@ from training.reward.objective import Pairs
 from training.toyworld.scorers import WEIGHTS
 from workers.scorers.base import Batch, ScorerSpec
 from workers.scorers.clip import folder_view, preference
+from workers.scorers.registry import choose
 from workers.scorers.runtime import Runtime
 from workers.scorers.towers import LoadedClip
-from workers.scorers.weights import assets_in
+from workers.scorers.trained import spec_of
+from workers.scorers.weights import Asset, assets_in
 
 PROMPTS = ["a red star on a sand background", "a blue circle on a night background", "a green ring on a sky background"]
 RNG = np.random.default_rng(0)
@@ -142,3 +148,44 @@ def test_a_base_that_is_no_clip_is_refused_in_one_line(tmp_path: Path) -> None:
         clip_base("clip-toi")
     shutil.copytree(WEIGHTS / "clip", tmp_path / "mine")
     assert clip_base(str(tmp_path / "mine")).views == clip_base("clip-toy").views
+
+
+def test_a_base_that_options_describe_is_written_with_all_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {
+        "embed_dim": 16,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 64, "layers": 2, "width": 24, "head_width": 8, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 20, "heads": 4, "layers": 2},
+    }
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: config if name == "tiny" else None)
+    torch.manual_seed(0)
+    torch.save(open_clip.CLIP(**config).state_dict(), tmp_path / "base.bin")
+    options = {"architecture": "tiny", "weights": "base.bin", "layout": "open_clip", "tokenizer": "open_clip"}
+    base = ScorerSpec(
+        name="clip-tiny",
+        summary="",
+        factory="workers.scorers.clip:clip_score",
+        views=clip_base("clip-toy").views,
+        assets=(Asset("clip-tiny/base.bin", path=tmp_path / "base.bin"),),
+        options=(*options.items(), ("mean", (0.48, 0.46, 0.41)), ("std", (0.27, 0.26, 0.28))),
+    )
+    clip = trainable_clip(base, "cpu")
+    learner = clip_learner(clip, Pixels(PICTURES, np.arange(12), clip.tokenize(PROMPTS)), CONFIG, "cpu")
+    fit(learner, PAIRS, None, CONFIG)
+    files = save_clip(clip, base, tmp_path / "out", half=False)
+    kept = json.loads(canonical_json(clip_options(base)))
+    record = TrainedScorer("mine", 1, "clip", "t", "", "", 1, kept, described(files), (), {})
+    spec = spec_of(record, lambda file: files[file.name], choose)
+    (view,) = spec.views
+    batch = Batch(PROMPTS, PAIRS.image_0, PAIRS.prompt, 12, {view: list(PICTURES)})
+    learner.module.eval()
+    with torch.no_grad():
+        wanted = learner.scores(PAIRS.image_0, PAIRS.prompt, False).numpy()
+    assert preference(spec, Runtime())(batch) == pytest.approx(wanted, abs=1e-4)
+    # The negative control: the activation is in the architecture, and another one scores otherwise.
+    config["quick_gelu"] = False
+    other = ScorerSpec("other", "", "", spec.views, spec.assets, (*spec.options, ("head", "none")))
+    monkeypatch.setattr("workers.scorers.towers._loaded", {})
+    assert np.abs(preference(other, Runtime())(batch) - wanted).max() > 1e-3
