@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 READ, DECODE, INFER, WRITE, WAIT = "read", "decode", "infer", "write", "wait"
+_BUSY = 0.5  # a stage that works less holds nobody up
 _ADVICE = {
     READ: "reading the sources: put them on a faster disk or nearer",
     DECODE: "decoding: add processors, or raise PAIRSIEVE_DECODERS if some are idle",
@@ -90,6 +91,8 @@ def stages_of(reports: Sequence[SliceReport], elapsed: float | None = None) -> l
 def bottleneck(stages: Sequence[Stage]) -> str:
     """The stage that was busiest and what would help, in a line."""
     busiest = max(stages, key=lambda stage: stage.share)
+    if busiest.share < _BUSY:
+        return f"nothing: {busiest.name} was the busiest, {busiest.share:.0%} of the time; the rest went into starting up"
     return f"{_ADVICE[busiest.name]} (busy {busiest.share:.0%} of the time)"
 
 

@@ -32,6 +32,10 @@ def test_the_busiest_stage_is_named_with_what_would_help(seconds: dict[str, floa
     assert bottleneck(stages_of([report(**seconds)])).startswith(advice)
 
 
+def test_a_job_too_small_to_keep_any_stage_busy_is_held_up_by_none() -> None:
+    assert bottleneck(stages_of([report(infer=1.0, decode=2.0)])).startswith("nothing: infer was the busiest, 10%")
+
+
 def test_the_line_counts_what_failed_once_for_all_scorers() -> None:
     line = report().line()
     assert "120 items (100 images)" in line and ", 2 corrupt, 1 non_finite" in line
