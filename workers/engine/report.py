@@ -92,7 +92,7 @@ def bottleneck(stages: Sequence[Stage]) -> str:
     """The stage that was busiest and what would help, in a line."""
     busiest = max(stages, key=lambda stage: stage.share)
     if busiest.share < _BUSY:
-        return f"nothing: {busiest.name} was the busiest, {busiest.share:.0%} of the time; the rest went into starting up"
+        return f"nothing: {busiest.name} was the busiest, {busiest.share:.0%} of the time; the rest was starting up"
     return f"{_ADVICE[busiest.name]} (busy {busiest.share:.0%} of the time)"
 
 
