@@ -47,10 +47,10 @@ class TrainConfig(BaseModel):
     )
     method: Literal["dpo"] = "dpo"
     beta: float = Field(default=2000.0, gt=0)
-    steps: int = Field(default=80, ge=1, description="optimiser steps")
+    steps: int = Field(default=160, ge=1, description="optimiser steps")
     batch: int = Field(default=24, ge=1, description="pairs per forward pass")
     accumulate: int = Field(default=1, ge=1, description="forward passes per optimiser step")
-    learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate: float = Field(default=5e-5, gt=0)
     warmup: int = Field(default=20, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)

@@ -19,7 +19,7 @@ def demo(
     pairs: Annotated[int, typer.Option(min=50, max=100_000, help="Preference pairs to make.")] = 3600,
     noise: Annotated[float, typer.Option(min=0, max=0.5, help="Share of labels that are flipped.")] = 0.25,
     top: Annotated[float, typer.Option(min=0.1, max=100, help="Percent of the pairs to keep.")] = 5.33,
-    steps: Annotated[int, typer.Option(min=1, max=10_000, help="Training steps of each model.")] = 80,
+    steps: Annotated[int, typer.Option(min=1, max=10_000, help="Training steps of each model.")] = 160,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     json: Json = False,
 ) -> None:
