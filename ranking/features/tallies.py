@@ -101,12 +101,12 @@ def _warnings(scorer: str, found: Tally, dataset: str) -> Iterable[ScorerWarning
             "scores-missing",
             f"{scorer} has no score for {without:,} of {total:,} items of {dataset}, {100 * without / total:.1f} % "
             f"({reasons})",
-            _TODO[worst],
+            _ADVICE[worst],
         )
 
 
 _UNREADABLE: Final = "pairs with these images are not ranked by it: see whether the source still has them whole"
-_TODO: Final[Mapping[str, str]] = {
+_ADVICE: Final[Mapping[str, str]] = {
     MISSING: _UNREADABLE,
     CORRUPT: _UNREADABLE,
     TOO_LARGE: _UNREADABLE,
