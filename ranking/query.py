@@ -148,6 +148,16 @@ def known_column(name: str, columns: Columns) -> Column:
     return columns[name]
 
 
+def fields_in(node: FilterNode | None) -> list[str]:
+    """The fields that a filter names, in its order."""
+    if node is None:
+        return []
+    if isinstance(node, Leaf):
+        return [node.field]
+    parts = [node.part] if isinstance(node, Not) else node.parts
+    return [name for part in parts for name in fields_in(part)]
+
+
 def compile_filter(node: FilterNode | None, columns: Columns) -> tuple[str, list[Any]]:
     """A SQL condition and its parameters. Only names in `columns` get into the text; every value is a
     parameter.

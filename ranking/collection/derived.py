@@ -4,14 +4,15 @@ import re
 from typing import Any
 
 from ranking.errors import PairsieveError
+from ranking.features.pairs import column_sets
 from ranking.features.wide import VERSION as WIDE
 from ranking.graph.label_graph import VERSION as GRAPH
 from ranking.names import parse_json
 from ranking.store.blobs import Store
 from ranking.store.parquet import DataFile
 
-FOLDERS = {"wide": WIDE, "graphs": GRAPH}
-"""The folders of derived tables, with the version that is built today."""
+FOLDERS = ("wide", "graphs", "columns")
+"""The folders of derived tables."""
 
 _DESCRIBED = re.compile(r"([^/]+)\.v(\d+)\.(?:json|parquet)")
 _FILE = set(DataFile.__dataclass_fields__)
@@ -24,8 +25,18 @@ def describes(key: str, shas: frozenset[str]) -> bool | None:
     if found is None:
         return None
     folder, above, *_ = key.split("/")
-    stem = above if folder == "wide" else found[1]
-    return int(found[2]) == FOLDERS[folder] and any(sha.startswith(stem) for sha in shas)
+    stem = found[1] if folder == "graphs" else above
+    return int(found[2]) == _version(folder, found[1]) and any(sha.startswith(stem) for sha in shas)
+
+
+def _version(folder: str, stem: str) -> int | None:
+    """The version of such a table that is built today; None if none is."""
+    if folder == "wide":
+        return WIDE
+    if folder == "graphs":
+        return GRAPH
+    columns = column_sets().get(stem.rpartition(".")[2])
+    return columns.version if columns else None
 
 
 def derived_files(store: Store, shas: frozenset[str]) -> dict[str, tuple[DataFile, ...]]:

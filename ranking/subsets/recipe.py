@@ -1,6 +1,5 @@
-"""Recipes: what to filter, how to rank, how much to take and whose labels to believe. Not how that is carried
-out.
-"""
+"""Recipes: what to filter, how to rank, how much to take, what to keep in balance and whose labels to believe. Not how
+that is carried out."""
 
 import json
 from collections.abc import Callable
@@ -12,9 +11,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ranking.errors import UnknownNameError, UsageError
-from ranking.metrics import MetricSpec, check_metric
+from ranking.features.pairs import PairTable
+from ranking.metrics.spec import MetricSpec, check_metric
 from ranking.names import check_name
-from ranking.query import Columns, Filter, check_size, compile_filter
+from ranking.query import Filter, check_size, compile_filter, fields_in
 from ranking.validation import first_flaw
 
 
@@ -45,16 +45,82 @@ class Take(_Part):
         return eligible if self.count is None else self.count
 
 
-class PerPrompt(_Part):
-    """At most `max` pairs of one prompt, its best ones; applied before `take` counts."""
+class Cap(_Part):
+    """At most so many pairs of one group, its best ones: `max` of them, or a `share` of the pairs to be taken (rounded
+    up, at least one). Exactly one of the two."""
 
-    max: int = Field(ge=1)
+    max: int | None = Field(default=None, ge=1)
+    share: float | None = Field(default=None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Cap":
+        if (self.max is None) == (self.share is None):
+            raise ValueError("give exactly one of max and share")
+        return self
+
+
+class Balance(_Part):
+    """Caps by who judged (`rater`), by the model that drew the winner (`winner_model`), and by the two models in either
+    order (`models`). Pairs where it is unknown are not capped."""
+
+    rater: Cap | None = None
+    winner_model: Cap | None = None
+    models: Cap | None = None
+
+
+class NearDuplicates(_Part):
+    """What to do about pairs that say nearly the same: at most `prompts` pairs of one cluster of near-duplicate
+    prompts;
+    at most `images` pairs of the same two clusters of near-duplicate images under one prompt; and no pair whose two
+    images differ in fewer than `distance` bits of their perceptual hash. What is not named is not looked at, and pairs
+    whose images were not decoded are kept."""
+
+    prompts: int | None = Field(default=None, ge=1)
+    images: int | None = Field(default=None, ge=1)
+    distance: int | None = Field(default=None, ge=1, le=64)
+
+
+class Diversity(_Part):
+    """Re-ranking so that what is taken is not all alike: greedily by (1 − weight) · quality + weight · diversity, over
+    embeddings of the prompts or of the winners' images. `ranking.subsets.diversity` has the formulas and bounds."""
+
+    embedding: str
+    of: Literal["prompt", "winner"] = "prompt"
+    method: Literal["knn-entropy", "facility-location"] = "knn-entropy"
+    weight: float = Field(default=0.2, ge=0, le=1)
+    neighbours: int = Field(default=10, ge=1, le=1000)
+    pool: float = Field(default=5.0, ge=1, le=1000)
 
 
 class Relabel(_Part):
     """The winner is the image that the scorer `relabel` prefers; pairs it cannot tell apart are dropped."""
 
     relabel: str
+
+
+class Vote(_Part):
+    """The winner is the image that most of these scorers prefer, each each with one vote; pairs with as many for as
+    against are dropped, or keep the human label with `ties: human`."""
+
+    vote: tuple[str, ...] = Field(min_length=1)
+    ties: Literal["drop", "human"] = "drop"
+
+
+class Soft(_Part):
+    """The winner is the human's, with a probability: the value of the field `soft`, between 0 and 1, such as
+    label_confidence. Where it is below one half the winner is the other image, so that it is never below; pairs
+    without a value are dropped."""
+
+    soft: str
+
+
+class Weights(_Part):
+    """What a training multiplies a pair's loss by: the value of `field`, kept between `low` and `high` where given.
+    Pairs without a value are dropped; a value that is not positive at the end is an error."""
+
+    field: str
+    low: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    high: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 def _checked_size(tree: Any) -> Any:
@@ -66,37 +132,78 @@ def _checked_as(kind: str) -> Callable[[Any], Any]:
     return lambda value: check_name(kind, value)
 
 
+def _weights(value: Any) -> Any:
+    return None if value == "none" else {"field": value} if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    """YAML has lists where a strict model wants tuples."""
+    return value | {"vote": tuple(value["vote"])} if isinstance(value, dict) and "vote" in value else value
+
+
 class Recipe(_Part):
-    """A recipe. `where` is a filter tree (see ranking.query); `seed` moves the metric "random" only."""
+    """A recipe. `where` is a filter tree (see ranking.query). `flags` says whether pairs that a person flagged are left
+    out. `seed` moves the metric "random" and the sampling in large diversity problems."""
 
     name: Annotated[str, BeforeValidator(_checked_as("subset"))]
     dataset: Annotated[str, BeforeValidator(_checked_as("dataset"))]
     where: Annotated[Filter | None, BeforeValidator(_checked_size)] = None
+    flags: Literal["exclude", "keep"] = "exclude"
     metric: MetricSpec
     take: Take
-    per_prompt: PerPrompt | None = None
-    labels: Literal["human"] | Relabel = "human"
+    per_prompt: Cap | None = None
+    balance: Balance | None = None
+    near_duplicates: NearDuplicates | None = None
+    diversity: Diversity | None = None
+    labels: Annotated[Literal["human"] | Relabel | Vote | Soft, BeforeValidator(_listed)] = "human"
+    weights: Annotated[Weights | None, BeforeValidator(_weights)] = None
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     def canonical(self) -> dict[str, Any]:
         """The recipe as plain JSON with every default spelled out, the form that versions are computed
         from."""
-        value = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        value["metric"]["normalize"] = self.metric.effective_normalize
+        value: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return value
 
     @property
     def label_source(self) -> str:
-        """ "human" or "relabel:<scorer>"."""
-        return f"relabel:{self.labels.relabel}" if isinstance(self.labels, Relabel) else "human"
+        """ "human", "relabel:<scorer>", "vote" or "soft:<field>"."""
+        if isinstance(self.labels, Relabel):
+            return f"relabel:{self.labels.relabel}"
+        if isinstance(self.labels, Soft):
+            return f"soft:{self.labels.soft}"
+        return "vote" if isinstance(self.labels, Vote) else "human"
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """The scorers that the labels come from."""
+        if isinstance(self.labels, Relabel):
+            return (self.labels.relabel,)
+        return self.labels.vote if isinstance(self.labels, Vote) else ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that it names or that its metric reads, each once."""
+        named = [*fields_in(self.where), *self.metric.uses.features]
+        if isinstance(self.labels, Soft):
+            named.append(self.labels.soft)
+        if self.weights:
+            named.append(self.weights.field)
+        return tuple(dict.fromkeys(named))
 
 
-def check_recipe(recipe: Recipe, *, scorers: list[str], columns: Columns) -> None:
-    """UnknownNameError or UsageError unless the recipe's scorers, metric and fields exist and fit."""
-    check_metric(recipe.metric, scorers)
-    if isinstance(recipe.labels, Relabel) and recipe.labels.relabel not in scorers:
-        raise UnknownNameError.among("scorer", recipe.labels.relabel, scorers)
-    compile_filter(recipe.where, columns)
+def check_recipe(recipe: Recipe, table: PairTable) -> None:
+    """UnknownNameError or UsageError unless the recipe's scorers, metric, embeddings and fields exist and fit."""
+    check_metric(recipe.metric, scorers=table.scorers, features=table.fields, embeddings=table.embeddings)
+    for scorer in recipe.scorers:
+        if scorer not in table.scorers:
+            raise UnknownNameError.among("scorer", scorer, table.scorers)
+    if recipe.diversity and recipe.diversity.embedding not in table.embeddings:
+        raise UnknownNameError.among("embedding", recipe.diversity.embedding, table.embeddings)
+    compile_filter(recipe.where, table.fields)
+    for name in recipe.fields:
+        if name not in table.fields:
+            raise UnknownNameError.among("field", name, table.fields)
 
 
 def parse_recipe(value: Any, *, where: str = "the recipe") -> Recipe:

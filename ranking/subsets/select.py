@@ -9,9 +9,8 @@ import pyarrow as pa
 
 from ranking import duck
 from ranking.errors import EmptySubsetError, NotFoundError
-from ranking.features.fields import fields
-from ranking.features.wide import wide_table
-from ranking.metrics import metric_sql
+from ranking.features.pairs import PairTable
+from ranking.metrics.frame import Frame
 from ranking.names import canonical_json, sha256_file, utc_now
 from ranking.query import compile_filter
 from ranking.schema import SUBSET_PAIRS
@@ -61,7 +60,7 @@ def explain(store: Store, snapshot: Snapshot, recipe: Recipe, *, pair_id: str) -
             row = found[0]
             if row["taken"]:
                 reason = "taken"
-            elif recipe.per_prompt and row["in_prompt"] > recipe.per_prompt.max:
+            elif recipe.per_prompt and recipe.per_prompt.max and row["in_prompt"] > recipe.per_prompt.max:
                 reason = f"its prompt already has {recipe.per_prompt.max} better pairs"
             else:
                 reason = "its metric is not high enough"
@@ -111,19 +110,19 @@ def _ranked(store: Store, snapshot: Snapshot, recipe: Recipe) -> Iterator[duckdb
     """A connection with the views `wide` and the tables `judged` (every pair) and `ranked` (the eligible
     ones).
     """
-    columns = fields(store, snapshot, recipe.dataset)
-    check_recipe(recipe, scorers=list(snapshot.scorers), columns=columns)
-    path = wide_table(store, snapshot, recipe.dataset)
-    condition, params = compile_filter(recipe.where, columns)
-    # One thread: means come out the same to the last bit, and with them the order and the version.
-    with duck.connect(threads=1) as con:
-        con.execute(f"CREATE VIEW wide AS SELECT * FROM {duck.parquet_scan([path])}")
+    table = PairTable(store, snapshot, recipe.dataset)
+    check_recipe(recipe, table)
+    condition, params = compile_filter(recipe.where, table.fields)
+    with table.connect() as con:
+        con.execute(f"CREATE VIEW wide AS FROM {table.relation(recipe.fields)}")
         con.execute(f"CREATE VIEW labelled AS SELECT *, {_winner(recipe)} AS chosen FROM wide")
-        metric = metric_sql(recipe.metric, relation="labelled", winner="chosen", seed=recipe.seed)
+        frame = Frame(con, "labelled", winner="chosen", seed=recipe.seed, table=table)
+        metric = recipe.metric.expression(frame)
         con.execute(
             f"""CREATE TABLE judged AS
-                SELECT pair_id, prompt_id, chosen, metric, coalesce({condition}, false) AS passes
-                FROM labelled JOIN ({metric}) USING (pair_id)""",
+                SELECT
+                    pairs.pair_id, pairs.prompt_id, chosen, {metric} AS metric, coalesce({condition}, false) AS passes
+                {frame.source()}""",
             params,
         )
         con.execute(_RANKED)
@@ -143,7 +142,7 @@ FROM judged WHERE passes AND chosen IS NOT NULL AND metric IS NOT NULL
 
 def _mark_taken(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
     eligible = int(con.sql("SELECT count(*) FROM ordered").fetchall()[0][0])
-    cap = f"in_prompt <= {recipe.per_prompt.max}" if recipe.per_prompt else "true"
+    cap = f"in_prompt <= {recipe.per_prompt.max}" if recipe.per_prompt and recipe.per_prompt.max else "true"
     threshold = "true" if recipe.take.threshold is None else "metric >= $threshold"
     params = {} if recipe.take.threshold is None else {"threshold": recipe.take.threshold}
     con.execute(
@@ -152,7 +151,7 @@ def _mark_taken(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
                 o.*, prompt_id, prompt,
                 CASE chosen WHEN 0 THEN image_0_uid ELSE image_1_uid END AS winner_uid,
                 CASE chosen WHEN 0 THEN image_1_uid ELSE image_0_uid END AS loser_uid,
-                {duck.literal(recipe.label_source)} AS label_source,
+                {duck.literal(recipe.label_source)} AS label_source, 1.0::DOUBLE AS preference, 1.0::DOUBLE AS weight,
                 {cap} AND {threshold} AND place <= {recipe.take.most(eligible)} AS taken
             FROM (SELECT *, row_number() OVER (PARTITION BY {cap} ORDER BY rank) AS place FROM ordered) o
             JOIN wide USING (pair_id)""",

@@ -1,0 +1,1 @@
+"""The metrics that come with Pairsieve, by where they come from."""
