@@ -13,7 +13,7 @@ import pyarrow as pa
 from ranking import duck
 from ranking.errors import UsageError
 from ranking.features.fields import Field
-from ranking.query import FilterNode, compile_filter, known_column, page, parse_url_filters
+from ranking.query import FilterNode, compile_filter, known_column, page, parse_filter, parse_url_filters
 from service.cursors import sign, verify
 from service.problems import ApiProblem, Invalid
 from service.snapshots import Table, View
@@ -24,7 +24,7 @@ MAX_FILTERS = 32
 @dataclass(frozen=True)
 class Listing:
     """A question about one dataset's pairs in one view. `filters` are the URL's `field__op=value` pairs in
-    order."""
+    order, `tree` is the filter of a body."""
 
     view: View
     table: Table
@@ -32,6 +32,7 @@ class Listing:
     where: FilterNode | None
     sort: str
     descending: bool
+    tree: Any = None
 
     @property
     def order(self) -> str:
@@ -47,6 +48,7 @@ class Listing:
             "snapshot": snapshot.sha if snapshot else None,
             "dataset": self.table.dataset,
             "filters": sorted(map(list, self.filters)),
+            "where": self.tree,
             "sort": self.order,
         }
 
@@ -70,14 +72,31 @@ def parse_listing(view: View, table: Table, *, filters: Iterable[tuple[str, str]
         try:  # one by one, so that the answer can point to the one that does not fit
             compile_filter(parse_url_filters([(name, text)], table.columns), table.columns)
         except UsageError as error:
-            raise _invalid(name, error) from error
+            raise _invalid(f"query/{name}", error) from error
+    field, descending = _order(sort, table, where="query/sort")
+    return Listing(view, table, wanted, parse_url_filters(wanted, table.columns), field, descending)
+
+
+def parse_search(view: View, table: Table, *, where: Any, sort: str | None) -> Listing:
+    """The listing of a filter tree (`ranking.query`); ApiProblem invalid-parameter that points to what does not fit."""
+    try:
+        node = parse_filter(where) if where is not None else None
+        compile_filter(node, table.columns)
+    except UsageError as error:
+        raise _invalid("body/where", error) from error
+    field, descending = _order(sort, table, where="body/sort")
+    tree = node.model_dump(mode="json", by_alias=True) if node is not None else None
+    return Listing(view, table, (), node, field, descending, tree)
+
+
+def _order(sort: str | None, table: Table, *, where: str) -> tuple[str, bool]:
     descending = (sort or "").startswith("-")
     field = (sort or "pair_id").removeprefix("-")
     try:
         known_column(field, table.columns)
     except UsageError as error:
-        raise _invalid("sort", error) from error
-    return Listing(view, table, wanted, parse_url_filters(wanted, table.columns), field, descending)
+        raise _invalid(where, error) from error
+    return field, descending
 
 
 def read_page(listing: Listing, *, key: bytes, cursor: str | None, limit: int) -> ListingPage:
@@ -182,5 +201,5 @@ def _position(position: Any) -> tuple[Any, str]:
     return value, pair_id
 
 
-def _invalid(name: str, error: UsageError) -> ApiProblem:
-    return ApiProblem("invalid-parameter", str(error), errors=[Invalid(pointer=f"query/{name}", message=error.message)])
+def _invalid(pointer: str, error: UsageError) -> ApiProblem:
+    return ApiProblem("invalid-parameter", str(error), errors=[Invalid(pointer=pointer, message=error.message)])

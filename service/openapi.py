@@ -15,8 +15,8 @@ from service.problems import CODES, MEDIA_TYPE, Problem
 _DESCRIPTION = """\
 Ranked image-preference pairs, the subsets cut from them, and the runs trained on those.
 
-Everything is read-only. Every error is a problem document (RFC 9457) with a stable `code`; `/docs` lists
-the codes.
+A POST must be sent as JSON, by a program or by one of our own pages. Every error is a problem document (RFC 9457)
+with a stable `code`; `/docs` lists the codes.
 Lists come in keyset pages: follow `next_url` until `next` is null. Unknown parameters are refused.
 """
 

@@ -1,5 +1,5 @@
-"""The outermost layer of the app: who may be asked for (Host), the headers of every answer, and the last
-resort for errors. Also decides which addresses `serve` may listen on."""
+"""The outermost layer of the app: who may be asked for (Host), whose pages may send something (Origin), the headers of
+every answer, and the last resort for errors. Also decides which addresses `serve` may listen on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final
+from urllib.parse import urlsplit
 
+from fastapi import Depends
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
@@ -62,9 +64,42 @@ def host_name(header: str) -> str:
     return name.partition(":")[0]
 
 
+MAX_BODY: Final = 1 << 20
+"""Bytes that a request may send."""
+
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_OWN_PAGES: Final = frozenset({"same-origin", "none"})
+
+
+def check_origin(headers: Headers) -> None:
+    """Refuse a request that a page of another site makes in somebody's browser: ApiProblem cross-site.
+
+    Every browser of today says where a page comes from (Sec-Fetch-Site) and sends Origin with each POST. Programs send
+    neither, and are let through: nobody else's browser is behind them. Another port of this machine is another origin.
+    """
+    site = headers.get("sec-fetch-site")
+    origin = headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").strip().lower()
+    if foreign or (site is not None and site.strip().lower() not in _OWN_PAGES):
+        raise ApiProblem("cross-site", "This was sent by a page of another site; only our own pages may.")
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body that does not call itself JSON: ApiProblem not-json. A form elsewhere cannot say so without asking
+    us first (CORS), and we never answer that."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise ApiProblem("not-json", "Send the body as JSON, with Content-Type: application/json.")
+
+
+JsonBody: Final = Depends(require_json)
+"""For the `dependencies` of every route that takes a body."""
+
+
 class Shield:
-    """ASGI middleware: Host allow-list (a page elsewhere that rebinds its DNS name to 127.0.0.1 is refused),
-    security headers, HEAD for every GET, a trace id, and a 500 problem for what nobody caught."""
+    """ASGI middleware: Host allow-list (a page elsewhere that rebinds its DNS name to 127.0.0.1 is refused), nothing
+    sent by pages of other sites and no endless bodies, security headers, HEAD for every GET, a trace id, and a 500
+    problem for what nobody caught."""
 
     def __init__(
         self,
@@ -104,9 +139,31 @@ class Shield:
             if host_name(Headers(scope=scope).get("host", "")) not in self._hosts:
                 detail = "This server answers only to localhost; check the address."
                 raise ApiProblem("host-not-allowed", detail)
+            if scope["method"] not in _SAFE:
+                check_origin(Headers(scope=scope))
+                receive = await _whole(receive)
             await self._app(inner, receive, dressed)
         except Exception as error:
             if started:  # too late for a problem: break the connection, so that nobody takes a part for the whole
                 raise
             response = await self._on_error(request, error)
             await response(inner, receive, dressed)
+
+
+async def _whole(receive: Receive) -> Receive:
+    """The same request with its body read; ApiProblem body-too-large beyond MAX_BODY."""
+    parts, more = [b""], True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":  # whoever sent it has gone
+            break
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+        if sum(map(len, parts)) > MAX_BODY:
+            raise ApiProblem("body-too-large", f"A body may have at most {MAX_BODY:,} bytes.")
+    whole: list[Message] = [{"type": "http.request", "body": b"".join(parts), "more_body": False}]
+
+    async def again() -> Message:
+        return whole.pop() if whole else await receive()
+
+    return again

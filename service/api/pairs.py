@@ -1,8 +1,8 @@
-"""GET /v1/pairs: pairs with their scores, filtered and sorted, in keyset pages; and one pair."""
+"""/v1/pairs: pairs with their scores, filtered (by URL or by a tree) and sorted, in keyset pages; and one pair."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.models import PairDetail, PairPage
 from service.api.present import pair_out
-from service.browse import find_pair, parse_listing, read_page
-from service.dependencies import PartsDep, ViewDep
+from service.browse import find_pair, parse_listing, parse_search, read_page
+from service.dependencies import NoQuery, PartsDep, ViewDep
+from service.security import JsonBody
 
 router = APIRouter(prefix="/v1/pairs", tags=["pairs"])
 
@@ -62,6 +63,42 @@ def list_(
         items=[pair_out(view, table, row) for row in found.rows.to_pylist()],
         next=found.next,
         next_url=next_url,
+        total=found.total,
+        snapshot=view.number,
+    )
+
+
+class PairSearch(BaseModel):
+    """A search whose filter is a tree, for what a URL cannot say."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dataset: str | None = Field(None, description="its name; needed where there are several")
+    where: dict[str, Any] | None = Field(
+        None,
+        description="a comparison {field, op, value}, or and, or, not of such: at most 6 deep, 64 comparisons; "
+        "the `where` of a recipe",
+        examples=[{"and": [{"field": "is_tie", "value": False}, {"field": "votes", "op": "gte", "value": 2}]}],
+    )
+    sort: str | None = Field(None, max_length=200, description="a field, or -field for descending; nulls come last")
+    limit: int = Field(50, ge=1, le=500, description="pairs on a page")
+    cursor: str | None = Field(None, description="`next` of the page before; only good for the same search")
+
+
+@router.post(":search", dependencies=[JsonBody])
+def search(parts: PartsDep, view: ViewDep, _query: NoQuery, body: PairSearch) -> PairPage:
+    """A page of the pairs that a filter tree describes. It changes nothing; for the next page send the same again with
+    `cursor`, so `next_url` is always null."""
+    dataset = view.dataset(body.dataset)
+    if dataset is None:
+        return PairPage(items=[], next=None, next_url=None, total=0, snapshot=view.number)
+    table = view.table(dataset)
+    listing = parse_search(view, table, where=body.where, sort=body.sort)
+    found = read_page(listing, key=parts.cursor_key, cursor=body.cursor, limit=body.limit)
+    return PairPage(
+        items=[pair_out(view, table, row) for row in found.rows.to_pylist()],
+        next=found.next,
+        next_url=None,
         total=found.total,
         snapshot=view.number,
     )

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from service import openapi
 from service.problems import CODES
-from service.security import HEADERS
+from service.security import HEADERS, MAX_BODY
 from service.snapshots import Snapshots
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
@@ -45,7 +45,15 @@ def addresses(site: Site) -> dict[str, str]:
     values["/v1/samples/{samples_id}/{index}"] = f"/v1/{samples.removesuffix('.parquet')}/0"
     paths = openapi.document(app_of(site))["paths"]
     assert set(values) <= set(paths)
-    return {path: values.get(path, path) for path in paths}
+    return {path: values.get(path, path) for path, methods in paths.items() if "get" in methods}
+
+
+def bodies(site: Site) -> dict[str, dict[str, Any]]:
+    """A body that works for every path that takes one."""
+    made: dict[str, dict[str, Any]] = {"/v1/pairs:search": {"dataset": "toy"}}
+    paths = openapi.document(app_of(site))["paths"]
+    assert set(made) == {path for path, methods in paths.items() if "post" in methods}
+    return made
 
 
 def check_headers(headers: Any) -> None:
@@ -94,6 +102,53 @@ def test_head_is_get_without_the_body(site: Site) -> None:
         head, get = site.client.head(address), site.client.get(address)
         assert (head.status_code, head.content) == (get.status_code, b""), address
         assert head.headers["content-type"] == get.headers["content-type"]
+
+
+def test_what_takes_a_body_answers_programs_and_our_own_pages(site: Site) -> None:
+    own: list[dict[str, str]] = [
+        {},
+        {"origin": "http://127.0.0.1", "sec-fetch-site": "same-origin"},
+        {"content-type": "application/json; charset=utf-8"},
+    ]
+    for path, body in bodies(site).items():
+        for headers in own:
+            given = {"content-type": "application/json", **headers}
+            answer = site.client.post(path, content=json.dumps(body), headers=given)
+            assert answer.status_code in (200, 201), answer.text
+            check_headers(answer.headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:3000"},
+        {"origin": "http://127.0.0.1.evil.example", "sec-fetch-site": "same-origin"},
+    ],
+)
+def test_pages_of_other_sites_send_nothing(site: Site, headers: dict[str, str]) -> None:
+    for path, body in bodies(site).items():
+        check_problem(site.client.post(path, json=body, headers=headers), 403, "cross-site")
+    check_problem(site.client.delete("/v1/pairs", headers=headers), 403, "cross-site")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_a_body_that_a_form_elsewhere_could_send_is_refused(site: Site, kind: str) -> None:
+    for path, body in bodies(site).items():
+        answer = site.client.post(path, content=json.dumps(body), headers={"content-type": kind})
+        check_problem(answer, 415, "not-json")
+
+
+def test_bodies_that_are_broken_or_endless_are_refused(site: Site) -> None:
+    kind = {"content-type": "application/json"}
+    for path in bodies(site):
+        check_problem(site.client.post(path, content="{", headers=kind), 422, "invalid-parameter")
+        check_problem(site.client.post(path, content=b" " * (MAX_BODY + 1), headers=kind), 413, "body-too-large")
+        for wrong in ({"colour": "red"}, [], "text"):
+            check_problem(site.client.post(path, json=wrong), 422, "invalid-parameter")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
@@ -181,10 +236,11 @@ def test_no_answer_holds_a_number_that_json_does_not_have(site: Site) -> None:
 def test_every_operation_has_an_id_a_description_and_problems(site: Site) -> None:
     ids = []
     for path, methods in openapi.document(app_of(site))["paths"].items():
-        assert list(methods) == ["get"], path
-        ids.append(methods["get"]["operationId"])
-        assert methods["get"]["description"].strip()
-        assert "application/problem+json" in methods["get"]["responses"]["422"]["content"]
+        assert set(methods) <= {"get", "post"}, path
+        for operation in methods.values():
+            ids.append(operation["operationId"])
+            assert operation["description"].strip()
+            assert "application/problem+json" in operation["responses"]["422"]["content"]
         assert "HTTPValidationError" not in json.dumps(methods)
     assert len(ids) == len(set(ids))
 

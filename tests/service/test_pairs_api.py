@@ -216,3 +216,56 @@ def test_a_dataset_without_snapshot_says_what_to_do(site: Site) -> None:
     answer = site.client.get("/v1/pairs?dataset=fresh")
     assert (answer.status_code, answer.json()["code"]) == (409, "not-snapshotted")
     assert "snapshot create" in answer.json()["detail"]
+
+
+def search(site: Site, **body: Any) -> Any:
+    return site.client.post("/v1/pairs:search", json={"dataset": "toy", "limit": 500, **body})
+
+
+def test_a_filter_tree_says_what_a_url_cannot(site: Site) -> None:
+    def keeps(pair: dict[str, Any]) -> bool:
+        gap = pair["scores"]["alpha"]["gap"]
+        return pair["is_tie"] or (gap is not None and not gap < 0.3)
+
+    tree = {"or": [{"field": "is_tie", "value": True}, {"not": {"field": "alpha.gap", "op": "lt", "value": 0.3}}]}
+    answer = search(site, where=tree, sort="-alpha.gap").json()
+    expected = {pair["pair_id"] for pair in everything(site) if keeps(pair)}
+    assert 0 < len(expected) < 60, "the filter must tell pairs apart"
+    assert {pair["pair_id"] for pair in answer["items"]} == expected
+    assert (answer["total"], answer["next_url"]) == (len(expected), None)
+
+
+def test_a_search_is_paged_by_its_own_cursor_only(site: Site) -> None:
+    tree = {"field": "is_tie", "value": False}
+    seen, cursor = [], None
+    while cursor is not None or not seen:
+        page = search(site, where=tree, sort="-beta.gap", limit=7, cursor=cursor).json()
+        seen += [pair["pair_id"] for pair in page["items"]]
+        cursor = page["next"]
+    assert seen == [pair["pair_id"] for pair in everything(site, is_tie="false", sort="-beta.gap")]
+    other = search(site, where=tree, sort="-beta.gap", limit=7).json()["next"]
+    for body in ({"where": {"field": "is_tie", "value": True}}, {"where": tree, "sort": "beta.gap"}, {}):
+        answer = search(site, **{"sort": "-beta.gap", "cursor": other, **body})
+        assert (answer.status_code, answer.json()["code"]) == (400, "cursor-mismatch")
+    by_url = site.client.get("/v1/pairs", params={"dataset": "toy", "is_tie": "false", "sort": "-beta.gap", "limit": 7})
+    answer = search(site, where=tree, sort="-beta.gap", cursor=by_url.json()["next"])
+    assert answer.json()["code"] == "cursor-mismatch", "the same question, but asked in another way"
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"where": {"field": "colour", "value": "red"}}, "body/where"),
+        ({"where": {"field": "alpha.gap", "op": "gt", "value": "much"}}, "body/where"),
+        ({"where": {"and": []}}, "body/where"),
+        ({"where": {"not": {"not": {"not": {"not": {"not": {"not": {"field": "votes", "value": 1}}}}}}}}, "body/where"),
+        ({"sort": "colour"}, "body/sort"),
+        ({"limit": 501}, "body/limit"),
+        ({"limit": "7"}, "body/limit"),
+        ({"sql": "SELECT 1"}, "body/sql"),
+    ],
+)
+def test_a_search_that_does_not_fit_is_refused_and_pointed_to(site: Site, body: dict[str, Any], pointer: str) -> None:
+    answer = search(site, **body)
+    assert answer.status_code == 422, answer.text
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
