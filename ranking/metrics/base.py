@@ -26,17 +26,19 @@ class Options(BaseModel):
 @dataclass(frozen=True)
 class Uses:
     """What a metric with certain options reads beyond the labels: names of scorers, of features (fields of the wide
-    table), and of embeddings."""
+    table), and of embeddings; and whether the recipe's seed moves it."""
 
     scorers: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     embeddings: tuple[str, ...] = ()
+    seed: bool = False
 
     def __or__(self, other: Uses) -> Uses:
         return Uses(
             tuple(dict.fromkeys(self.scorers + other.scorers)),
             tuple(dict.fromkeys(self.features + other.features)),
             tuple(dict.fromkeys(self.embeddings + other.embeddings)),
+            self.seed or other.seed,
         )
 
 

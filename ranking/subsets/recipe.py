@@ -25,11 +25,13 @@ class _Part(BaseModel):
 class Take(_Part):
     """How much to take, in exactly one way: `percent` of the eligible pairs (those that pass the filter and
     have a metric; rounded half up, at least one), a `count`, or all whose metric is at least `threshold`.
+    `from: bottom` turns the ranking round, for controls: the lowest metric comes first, and a threshold is the most.
     """
 
     percent: float | None = Field(default=None, gt=0, le=100)
     count: int | None = Field(default=None, ge=1)
     threshold: float | None = Field(default=None, allow_inf_nan=False)
+    end: Literal["top", "bottom"] = Field(default="top", alias="from")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Take":
@@ -143,7 +145,8 @@ def _listed(value: Any) -> Any:
 
 class Recipe(_Part):
     """A recipe. `where` is a filter tree (see ranking.query). `flags` says whether pairs that a person flagged are left
-    out. `seed` moves the metric "random" and the sampling in large diversity problems."""
+    out. Labels that are `random` are a control: a toss decides who won, in pairs that have a winner. `seed` moves that
+    toss, the metric "random" and the sampling in large diversity problems."""
 
     name: Annotated[str, BeforeValidator(_checked_as("subset"))]
     dataset: Annotated[str, BeforeValidator(_checked_as("dataset"))]
@@ -155,7 +158,7 @@ class Recipe(_Part):
     balance: Balance | None = None
     near_duplicates: NearDuplicates | None = None
     diversity: Diversity | None = None
-    labels: Annotated[Literal["human"] | Relabel | Vote | Soft, BeforeValidator(_listed)] = "human"
+    labels: Annotated[Literal["human", "random"] | Relabel | Vote | Soft, BeforeValidator(_listed)] = "human"
     weights: Annotated[Weights | None, BeforeValidator(_weights)] = None
     seed: int = Field(default=0, ge=0, lt=2**31)
 
@@ -167,12 +170,12 @@ class Recipe(_Part):
 
     @property
     def label_source(self) -> str:
-        """ "human", "relabel:<scorer>", "vote" or "soft:<field>"."""
+        """ "human", "random", "relabel:<scorer>", "vote" or "soft:<field>"."""
         if isinstance(self.labels, Relabel):
             return f"relabel:{self.labels.relabel}"
         if isinstance(self.labels, Soft):
             return f"soft:{self.labels.soft}"
-        return "vote" if isinstance(self.labels, Vote) else "human"
+        return "vote" if isinstance(self.labels, Vote) else self.labels
 
     @property
     def scorers(self) -> tuple[str, ...]:

@@ -44,7 +44,8 @@ def rank(store: Store, snapshot: Snapshot, recipe: Recipe, *, limit: int | None 
     """The eligible pairs, best first (RANKED schema), at most `limit` of them.
 
     Eligible are pairs that pass `where`, have a winner under the recipe's labels and have a metric. Order:
-    metric descending, then pair_id. Raises UnknownNameError for names the snapshot does not have.
+    metric descending (ascending where the recipe takes from the bottom), then pair_id. Raises UnknownNameError for names
+    the snapshot does not have.
     """
     with _ranked(store, snapshot, recipe) as con:
         top = "" if limit is None else f"LIMIT {int(limit)}"
@@ -125,7 +126,7 @@ def _ranked(store: Store, snapshot: Snapshot, recipe: Recipe) -> Iterator[duckdb
                 {frame.source()}""",
             params,
         )
-        con.execute(_RANKED)
+        con.execute(_RANKED.format(direction="DESC" if recipe.take.end == "top" else "ASC"))
         _mark_taken(con, recipe)
         yield con
 
@@ -134,8 +135,8 @@ _RANKED = """
 CREATE TABLE ordered AS
 SELECT
     pair_id, chosen, metric,
-    row_number() OVER (ORDER BY metric DESC, pair_id) AS rank,
-    row_number() OVER (PARTITION BY prompt_id ORDER BY metric DESC, pair_id) AS in_prompt
+    row_number() OVER (ORDER BY metric {direction}, pair_id) AS rank,
+    row_number() OVER (PARTITION BY prompt_id ORDER BY metric {direction}, pair_id) AS in_prompt
 FROM judged WHERE passes AND chosen IS NOT NULL AND metric IS NOT NULL
 """
 
@@ -143,7 +144,9 @@ FROM judged WHERE passes AND chosen IS NOT NULL AND metric IS NOT NULL
 def _mark_taken(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
     eligible = int(con.sql("SELECT count(*) FROM ordered").fetchall()[0][0])
     cap = f"in_prompt <= {recipe.per_prompt.max}" if recipe.per_prompt and recipe.per_prompt.max else "true"
-    threshold = "true" if recipe.take.threshold is None else "metric >= $threshold"
+    threshold = (
+        "true" if recipe.take.threshold is None else f"metric {'>=' if recipe.take.end == 'top' else '<='} $threshold"
+    )
     params = {} if recipe.take.threshold is None else {"threshold": recipe.take.threshold}
     con.execute(
         f"""CREATE TABLE ranked AS
@@ -160,6 +163,10 @@ def _mark_taken(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
 
 
 def _winner(recipe: Recipe) -> str:
+    if recipe.labels == "random":
+        # A pair without a winner stays out, so that the control differs from the human labels in nothing else.
+        toss = f"(('0x' || substr(sha256('labels:{recipe.seed}:' || pair_id), 1, 12))::BIGINT % 2)::INTEGER"
+        return f"CASE WHEN winner IS NOT NULL THEN {toss} END"
     if not isinstance(recipe.labels, Relabel):
         return "winner"
     first, second = (duck.identifier(f"{recipe.labels.relabel}.{side}") for side in (0, 1))

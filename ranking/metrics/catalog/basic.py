@@ -79,5 +79,6 @@ METRICS = (
         source="a control: any pair as good as any other, repeatably",
         options=Options,
         expression=_random,
+        uses=lambda _: Uses(seed=True),
     ),
 )

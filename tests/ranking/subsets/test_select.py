@@ -64,6 +64,30 @@ def test_pairs_are_ranked_by_the_metric_and_ties_and_unscored_pairs_left_out(sto
     assert rank(store, world, recipe(), limit=2).equals(table.slice(0, 2))
 
 
+def test_from_the_bottom_the_lowest_metric_comes_first(store: Store, world: Snapshot) -> None:
+    bottom = rank(store, world, recipe(take={"percent": 50, "from": "bottom"}))
+    assert bottom["metric"].to_pylist() == [-1.0, 1.0, 2.0, 3.0]
+    assert bottom["taken"].to_pylist() == [True, True, False, False]
+    most = rank(store, world, recipe(take={"threshold": 2.0, "from": "bottom"}))
+    assert most["taken"].to_pylist() == [True, True, True, False]
+
+
+def test_random_labels_keep_the_pairs_and_toss_their_winners(store: Store, world: Snapshot) -> None:
+    def tossed(seed: int) -> dict[str, str]:
+        random = {"metric": {"name": "random"}, "labels": "random", "seed": seed}
+        rows = rank(store, world, recipe(**random)).to_pylist()
+        assert {row["label_source"] for row in rows} == {"random"}
+        return {row["pair_id"]: row["winner_uid"] for row in rows}
+
+    human = rank(store, world, recipe(metric={"name": "random"})).to_pylist()
+    many = [tossed(seed) for seed in range(24)]
+    assert all(set(each) == {row["pair_id"] for row in human} for each in many)  # the tie stays out
+    assert tossed(0) == many[0]
+    kept = sum(each[row["pair_id"]] == row["winner_uid"] for row in human for each in many)
+    # 120 fair tosses: more than four standard deviations of √30 ≈ 5.5 away would be no toss.
+    assert len(human) == 5 and abs(kept - 60) < 22
+
+
 @pytest.mark.parametrize(
     ("take", "n"),
     [
