@@ -44,8 +44,8 @@ def rank(store: Store, snapshot: Snapshot, recipe: Recipe, *, limit: int | None 
     """The eligible pairs, best first (RANKED schema), at most `limit` of them.
 
     Eligible are pairs that pass `where`, have a winner under the recipe's labels and have a metric. Order:
-    metric descending (ascending where the recipe takes from the bottom), then pair_id. Raises UnknownNameError for names
-    the snapshot does not have.
+    metric descending (ascending where the recipe takes from the bottom), then pair_id. Raises UnknownNameError for
+    names the snapshot does not have.
     """
     with _ranked(store, snapshot, recipe) as con:
         top = "" if limit is None else f"LIMIT {int(limit)}"
