@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,10 @@ def toyworld(
     folder: Annotated[Path, typer.Argument(help="Folder to write; it must be absent or empty.", show_default=False)],
     pairs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Preference pairs.")] = 3600,
     noise: Annotated[float, typer.Option(min=0, max=0.5, help="Share of labels that are flipped.")] = 0.25,
+    noise_kind: Annotated[
+        Literal["mixed", "uniform", "raters", "hard"],
+        typer.Option(help="Where they are: in careless raters and everywhere, alike, in some raters, in hard pairs."),
+    ] = "mixed",
     raters: Annotated[int, typer.Option(min=1, max=100_000)] = 40,
     pixels: Annotated[int, typer.Option(min=32, max=1024, help="Side of the pictures.")] = 64,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -32,7 +36,9 @@ def toyworld(
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} is not an empty folder", hint="choose another one")
-        written = write_dataset(folder, pairs=pairs, noise=noise, raters=raters, seed=seed, pixels=pixels)
+        written = write_dataset(
+            folder, pairs=pairs, noise=noise, noise_kind=noise_kind, raters=raters, seed=seed, pixels=pixels
+        )
     except OSError as error:
         raise UsageError(f"{folder} cannot be written ({error.strerror})", hint="choose another one") from error
     if json:

@@ -95,3 +95,13 @@ def test_the_seed_fixes_the_files_and_size_and_number_are_free(tmp_path: Path) -
     assert not tables[0].equals(tables[2])
     with Image.open(io.BytesIO(tables[0]["jpg_1"][0].as_py())) as image:
         assert image.size == (48, 48)
+
+
+def test_the_truth_says_which_labels_were_flipped(tmp_path: Path) -> None:
+    written = write_dataset(tmp_path / "toy", pairs=150, noise=0.5, noise_kind="raters", seed=4, pixels=32)
+    truth = pq.read_table(written.truth).to_pylist()
+    told = [pair["label_0"] != 0.5 for pair in pq.read_table(written.data).to_pylist()]
+    flipped = [row["flipped"] for row in truth]
+    assert 0.35 < sum(flipped) / sum(told) < 0.65
+    assert not any(mark and not said for mark, said in zip(flipped, told, strict=True))
+    assert {row["flip_rate"] for row in truth} == {0.0, 0.5}

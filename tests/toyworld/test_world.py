@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.toyworld import oracle
-from training.toyworld.raters import hire_raters, label_pairs
+from training.toyworld.raters import answer_pair, hire_raters, label_pairs
 from training.toyworld.world import (
     GENERATORS,
     SHAPES,
@@ -117,3 +117,31 @@ def test_raters_call_small_gaps_ties() -> None:
 def test_a_noise_rate_outside_its_range_is_refused(noise: float) -> None:
     with pytest.raises(ValueError, match="noise"):
         hire_raters(5, noise=noise, seed=0)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.15, 0.3])
+@pytest.mark.parametrize("kind", ["uniform", "raters", "hard"])
+def test_noise_of_every_kind_averages_the_rate_and_lies_where_it_is_said_to(kind: str, noise: float) -> None:
+    random = np.random.default_rng(1)
+    gaps = random.normal(0, 0.3, 6000)
+    raters = hire_raters(40, noise=noise, seed=0, kind=kind, gaps=gaps)
+    answers = [answer_pair(raters, index % 40, float(gap), random) for index, gap in enumerate(gaps)]
+    told = np.array([answer.label != 0.5 for answer in answers])
+    flipped = np.array([answer.flipped for answer in answers])
+    assert flipped[told].mean() == pytest.approx(noise, abs=0.03)
+    rates = np.array([flipped[told & (np.arange(6000) % 40 == rater)].mean() for rater in range(40)])
+    near, far = (flipped[told & where].mean() for where in (abs(gaps) < 0.2, abs(gaps) > 0.4))
+    if kind == "raters":
+        # Twice the rate of forty raters answer at random; the others never flip.
+        assert (rates > 0.25).sum() == round(2 * noise * 40)
+        assert (rates == 0).sum() == 40 - round(2 * noise * 40)
+    else:
+        assert rates.std() < 0.06
+    assert near > 1.5 * far if kind == "hard" else near == pytest.approx(far, abs=0.05)
+
+
+def test_noise_in_hard_pairs_must_know_the_pairs_and_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="gaps"):
+        hire_raters(5, noise=0.1, seed=0, kind="hard")
+    with pytest.raises(ValueError, match="mixed, uniform, raters, hard"):
+        hire_raters(5, noise=0.1, seed=0, kind="tired")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from training.toyworld import oracle
-from training.toyworld.raters import hire_raters, label_pair
+from training.toyworld.raters import Answer, NoiseKind, answer_pair, hire_raters
 from training.toyworld.world import GENERATORS, Floats, Pictures, Scene, render, train_scenes
 
 ROWS_PER_FILE = 2000
@@ -56,6 +56,8 @@ TRUTH_SCHEMA = pa.schema(
         ("true_label_0", pa.float32()),
         ("utility_0", pa.float32()),
         ("utility_1", pa.float32()),
+        ("flipped", pa.bool_()),
+        ("flip_rate", pa.float32()),
     ]
 )
 
@@ -73,26 +75,38 @@ class Written:
 
 
 def write_dataset(
-    folder: Path, *, pairs: int = 3600, noise: float = 0.25, raters: int = 40, seed: int = 0, pixels: int = 64
+    folder: Path,
+    *,
+    pairs: int = 3600,
+    noise: float = 0.25,
+    noise_kind: NoiseKind = "mixed",
+    raters: int = 40,
+    seed: int = 0,
+    pixels: int = 64,
 ) -> Written:
     """Write `folder/data/*.parquet` (Pick-a-Pic v2) and `folder/truth.parquet`.
 
-    `noise` is the share of labels that say the opposite of what the rater saw, in [0, 0.5]; `pixels` the side of
-    the pictures. Label accuracy is measured on pairs that neither the oracle nor the rater calls a tie.
+    `noise` is the share of labels that say the opposite of what the rater saw, in [0, 0.5], `noise_kind` where they
+    are (`raters.NoiseKind`); `pixels` the side of the pictures. The truth has for each pair both utilities, whom the
+    oracle prefers, whether the label was flipped and how likely that was. Label accuracy is measured on pairs that
+    neither the oracle nor the rater calls a tie.
     """
     rng = np.random.default_rng(seed)
-    crew = hire_raters(raters, noise=noise, seed=seed)
     sessions = _plan_sessions(pairs, rng)
     scenes, jpegs, generators, uids = _draw(sessions, rng, pixels)
     decoded = np.stack([np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs])
     utility = oracle.judge(decoded, [scene.prompt for scene in scenes]).utility
+    neighbours = np.concatenate([np.diff(utility[first : first + count]) for first, count in sessions])
+    crew = hire_raters(raters, noise=noise, seed=seed, kind=noise_kind, gaps=neighbours)
 
-    rows, truth = [], []
+    rows, truth, answers = [], [], []
     for number, (first, count) in enumerate(sessions):
         rater = int(rng.integers(0, raters))
         sides = [first, first + 1]
         for step in range(count - 1):
-            label = label_pair(crew, rater, float(utility[sides[0]] - utility[sides[1]]), rng)
+            answer = answer_pair(crew, rater, float(utility[sides[0]] - utility[sides[1]]), rng)
+            answers.append(answer)
+            label = answer.label
             index = len(rows)
             a, b = sides
             rows.append(
@@ -121,7 +135,7 @@ def write_dataset(
             if step + 2 < count:
                 loser = 1 if label == 1.0 or (label == 0.5 and rng.random() < 0.5) else 0
                 sides[loser] = first + step + 2
-    return _write(folder, rows, truth, uids=uids, utility=utility)
+    return _write(folder, rows, truth, answers=answers, uids=uids, utility=utility)
 
 
 def _plan_sessions(pairs: int, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -157,7 +171,13 @@ def _draw(
 
 
 def _write(
-    folder: Path, rows: list[dict], truth: list[tuple[int, int, int]], *, uids: list[str], utility: Floats
+    folder: Path,
+    rows: list[dict],
+    truth: list[tuple[int, int, int]],
+    *,
+    answers: list[Answer],
+    uids: list[str],
+    utility: Floats,
 ) -> Written:
     per_prompt: dict[str, int] = {}
     for row in rows:
@@ -182,6 +202,8 @@ def _write(
         pa.array(label, pa.float32()),
         pa.array(utility[first], pa.float32()),
         pa.array(utility[second], pa.float32()),
+        pa.array([answer.flipped for answer in answers]),
+        pa.array([answer.flip_rate for answer in answers], pa.float32()),
     ]
     pq.write_table(pa.table(columns, schema=TRUTH_SCHEMA), folder / "truth.parquet")
     decided = (label != 0.5) & (given != 0.5)
