@@ -17,6 +17,7 @@ from ranking.errors import UnknownNameError
 from ranking.features.columns import ColumnSet, column_file
 from ranking.features.fields import Field, fields
 from ranking.features.wide import Wide, checked_wide
+from ranking.metrics.scaling import Scale
 from ranking.store.blobs import Store
 from ranking.store.snapshots import Snapshot
 
@@ -58,6 +59,13 @@ class PairTable:
     def scorers(self) -> list[str]:
         """The scorers of the snapshot."""
         return list(self.snapshot.scorers)
+
+    def scale(self, scorer: str) -> Scale:
+        """Extremes, mean and deviation of a scorer's scores of the dataset's items, from the wide table's record."""
+        found = self.wide.tallies[scorer]
+        if found.low is None or found.high is None:
+            return Scale(0.0, 0.0, 0.0, 0.0)
+        return Scale(found.low, found.high, found.mean, found.deviation)
 
     @property
     def embeddings(self) -> list[str]:

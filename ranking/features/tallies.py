@@ -1,5 +1,6 @@
 """How one scorer fared with the items of a dataset, and what of that people should be told. Computes no score."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,14 +31,16 @@ SHARE: Final = 0.01
 @dataclass(frozen=True)
 class Tally:
     """One scorer's word on a dataset, as far as it is committed: how many items have a score, the least and the
-    greatest (None without any), the items without one by status, and whether the scores are `constant`: at least FEW,
-    of several images, and all the same."""
+    greatest (None without any), their mean and population deviation, the items without one by status, and whether the
+    scores are `constant`: at least FEW, of several images, and all the same."""
 
     scored: int
     low: float | None
     high: float | None
     without: dict[str, int]
     constant: bool
+    mean: float = 0.0
+    deviation: float = 0.0
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> "Tally":
@@ -73,7 +76,34 @@ def tally(scores: ItemScores, images: Callable[[], npt.NDArray[np.int32]]) -> Ta
     if constant:
         seen = images()[scores.status == STATUSES.index(OK)]
         constant = bool((seen != seen[0]).any())
-    return Tally(scored, low, high, said, constant)
+    return Tally(scored, low, high, said, constant, *moments(scores.values))
+
+
+def moments(values: npt.NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Mean and population deviation of the finite ones among `values`, of any shape; (0, 0) without any. Exact sums of
+    fixed-point numbers with 52 bits for the largest: no order of adding, machine or number of threads changes them."""
+    kept = values[np.isfinite(values)].astype(np.float64)
+    if not len(kept):
+        return 0.0, 0.0
+    largest = float(np.abs(kept).max())
+    if largest == 0.0:
+        return 0.0, 0.0
+    unit = math.ldexp(1.0, max(math.frexp(largest)[1] - 52, -1000))
+    mean = _exact_sum(kept / unit) / len(kept) * unit
+    spread = np.abs(kept - mean)
+    reach = float(spread.max())
+    if reach == 0.0:
+        return mean, 0.0
+    scale = math.ldexp(1.0, math.frexp(reach)[1])
+    square = _exact_sum((spread / scale) ** 2 * 2.0**52) / len(kept) / 2.0**52
+    return mean, math.sqrt(square) * scale
+
+
+def _exact_sum(values: npt.NDArray[np.float64]) -> int:
+    """The sum of numbers up to 2^52, each rounded to a whole one first."""
+    whole = np.rint(values).astype(np.int64)
+    high = whole >> 26  # in two halves, so that not even 2^36 of them overflow
+    return (int(high.sum()) << 26) + int((whole - (high << 26)).sum())
 
 
 def warnings_of(tallies: Mapping[str, Tally], *, dataset: str) -> list[ScorerWarning]:

@@ -15,7 +15,7 @@ from ranking.store.blobs import Store
 from ranking.store.parquet import DataFile
 from ranking.store.snapshots import Snapshot
 
-VERSION = 3  # raise it when the columns or their meaning change: cached tables are then stale
+VERSION = 4  # raise it when the columns or their meaning change: cached tables are then stale
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,8 @@ class Frame:
     def scale(self, scorer: str) -> Scale:
         """Extremes, mean and population deviation of the scorer's scores of the dataset's items: an image that occurs
         in several pairs of a prompt counts once."""
+        if self.table is not None:
+            return self.table.scale(scorer)  # counted when the wide table was built
         found: Scale = self.once(("scale", scorer), lambda: item_scale(self.con, self.relation, scorer))
         return found
 

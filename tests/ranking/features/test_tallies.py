@@ -1,13 +1,18 @@
 """How scorers fared is counted with the wide table, and what is odd is told in plain words."""
 
+import random
+from fractions import Fraction
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scored import score_all
 
 from ranking.datasets import Dataset
 from ranking.features.items import ItemScores
-from ranking.features.tallies import FEW, Tally, tally, warnings_of
+from ranking.features.tallies import FEW, Tally, moments, tally, warnings_of
 from ranking.features.wide import checked_wide, scorer_tallies
 from ranking.schema import CORRUPT, NON_FINITE, OK, STATUSES
 from ranking.store.blobs import Store
@@ -30,8 +35,22 @@ def never() -> npt.NDArray[np.int32]:
 def test_scores_and_reasons_are_counted_and_what_is_not_committed_is_not() -> None:
     found = scores([0.5, None, -2.0, None, 1.5])
     found.status[3] = -1
-    assert tally(found, never) == Tally(3, -2.0, 1.5, {CORRUPT: 1}, constant=False)
+    # The mean of 0.5, −2 and 1.5 is 0; their mean square (0.25 + 4 + 2.25) / 3.
+    assert tally(found, never) == Tally(3, -2.0, 1.5, {CORRUPT: 1}, constant=False, deviation=(6.5 / 3) ** 0.5)
     assert tally(scores([None, None], NON_FINITE), never) == Tally(0, None, None, {NON_FINITE: 2}, constant=False)
+
+
+@settings(max_examples=50)
+@given(values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=40), order=st.randoms())
+def test_mean_and_deviation_are_those_of_the_textbook_in_any_order(values: list[float], order: random.Random) -> None:
+    found = moments(np.array(values, np.float32))
+    exact = [Fraction(value) for value in values]
+    mean = sum(exact) / len(exact)
+    deviation = float(sum((value - mean) ** 2 for value in exact) / len(exact)) ** 0.5
+    size = max(map(abs, values))
+    assert found == (pytest.approx(float(mean), abs=1e-14 * size), pytest.approx(deviation, abs=1e-7 * size))
+    order.shuffle(values)
+    assert moments(np.array(values, np.float32)) == found
 
 
 @pytest.mark.parametrize(
@@ -81,7 +100,7 @@ def test_the_wide_table_keeps_what_is_also_counted_without_it(store: Store, data
     wide, _ = checked_wide(store, snapshot, "pets")
     again, _ = checked_wide(store, snapshot, "pets")
     assert before == wide.tallies == again.tallies == scorer_tallies(store, snapshot, "pets")
-    assert before["flat"] == Tally(dataset.n_items, 0.5, 0.5, {}, constant=True)
+    assert before["flat"] == Tally(dataset.n_items, 0.5, 0.5, {}, constant=True, mean=0.5)
     assert before["holed"].without == {"missing": 1} and before["holed"].constant
 
 
