@@ -10,8 +10,9 @@ from ranking.graph.label_graph import VERSION as GRAPH
 from ranking.names import parse_json
 from ranking.store.blobs import Store
 from ranking.store.parquet import DataFile
+from ranking.subsets.density import VERSION as DENSITY
 
-FOLDERS = ("wide", "graphs", "columns")
+FOLDERS = ("wide", "graphs", "columns", "density")
 """The folders of derived tables."""
 
 _DESCRIBED = re.compile(r"([^/]+)\.v(\d+)\.(?:json|parquet)")
@@ -35,6 +36,8 @@ def _version(folder: str, stem: str) -> int | None:
         return WIDE
     if folder == "graphs":
         return GRAPH
+    if folder == "density":
+        return DENSITY
     columns = column_sets().get(stem.rpartition(".")[2])
     return columns.version if columns else None
 
