@@ -3,7 +3,8 @@ on all pairs, and values looked up in small tables. Knows no metric."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,19 +13,23 @@ import pyarrow as pa
 
 from ranking import duck
 from ranking.metrics.base import Normalize
-from ranking.metrics.scaling import Scale, item_scale, prompt_scales, scaled
+from ranking.metrics.exact import Moments, moments, number
+from ranking.metrics.scaling import Scale, extremes, items, prompt_scales, scaled, scaled_in_prompt
 
 if TYPE_CHECKING:
     from ranking.features.pairs import PairTable
 
 Side = Literal["winner", "loser", 0, 1]
-_FIXED_POINT = 2.0**40
 
 
 @dataclass(frozen=True)
-class _Lookup:
-    alias: str
-    on: str
+class _Step:
+    """A table that is joined, or an expression that has a name; `level` says how far in it stands."""
+
+    name: str
+    text: str
+    joins: bool
+    level: int
 
 
 class Frame:
@@ -34,6 +39,8 @@ class Frame:
     Constants are fitted on all rows of the relation, whatever is filtered later. Each is the same to the last bit on
     any machine and with any number of threads, and so must be what a metric makes of them. `table` is where the rows
     come from (embeddings are read from its store); None for rows made up in a test.
+
+    Expressions hold in a query that ends with `source()`, taken after the last of them was made.
     """
 
     def __init__(
@@ -50,98 +57,156 @@ class Frame:
         self.winner = f"pairs.{duck.identifier(winner)}"
         self.seed = seed
         self.table = table
-        self._lookups: list[_Lookup] = []
+        self._steps: dict[str, _Step] = {}
         self._known: dict[tuple[Any, ...], Any] = {}
+        self._together: tuple[str, ...] = ()
 
     def feature(self, name: str) -> str:
         """The value of a field."""
         return f"pairs.{duck.identifier(name)}"
 
+    def of_side(self, name: str, side: Side) -> str:
+        """The value of the field "<name>0" or "<name>1", whichever is of that side's image (`wins_`, `hpsv2.`).
+        Null for the winner and loser of a pair without a winner."""
+        first, second = (self.feature(f"{name}{index}") for index in (0, 1))
+        if side == "winner":
+            return f"(CASE {self.winner} WHEN 0 THEN {first} WHEN 1 THEN {second} END)"
+        if side == "loser":
+            return f"(CASE {self.winner} WHEN 0 THEN {second} WHEN 1 THEN {first} END)"
+        return second if side else first
+
     def score(self, scorer: str, side: Side, normalize: Normalize = "raw") -> str:
         """ψ: the score of an image, normalised (`ranking.metrics.scaling` says how), a DOUBLE. Null without a score,
         and for the winner and loser of a pair without a winner."""
-        first, second = (f"{self.feature(f'{scorer}.{index}')}::DOUBLE" for index in (0, 1))
-        raw = {
-            "winner": f"CASE {self.winner} WHEN 0 THEN {first} WHEN 1 THEN {second} END",
-            "loser": f"CASE {self.winner} WHEN 0 THEN {second} WHEN 1 THEN {first} END",
-            0: first,
-            1: second,
-        }[side]
-        if normalize == "raw":
-            return f"({raw})"
+        raw = f"({self.of_side(f'{scorer}.', side)}::DOUBLE)"
         if normalize == "prompt-z":
-            columns = ("low", "high", "mean", "deviation")
-            low, high, mean, deviation = (
-                self.lookup(prompt_scales(self.relation, scorer), key="prompt_id", on="pairs.prompt_id", value=value)
-                for value in columns
+            known = self._prompt_scales(scorer)
+            mean, deviation = (
+                self.lookup(known, key="prompt_id", on=self.feature("prompt_id"), value=f"{scorer}.{part}")
+                for part in ("mean", "deviation")
             )
-            return scaled(raw, normalize, low=low, high=high, mean=mean, deviation=deviation)
-        scale = self.scale(scorer)
-        return scaled(
-            raw,
-            normalize,
-            low=number(scale.low),
-            high=number(scale.high),
-            mean=number(scale.mean),
-            deviation=number(scale.deviation),
-        )
+            return scaled_in_prompt(self.let, self.let(raw), mean=mean, deviation=deviation)
+        return scaled(self.let, raw, normalize, self._scale(scorer, normalize))
 
     def gap(self, scorer: str, normalize: Normalize = "raw") -> str:
         """ψ of the winner − ψ of the loser."""
         return f"({self.score(scorer, 'winner', normalize)} - {self.score(scorer, 'loser', normalize)})"
+
+    def zgap(self, scorer: str) -> str:
+        """The gap in units of the deviation of all scores that the scorer gives the dataset's items, as the field
+        "<scorer>.zgap" has it; 0 if they are all the same."""
+        return f"({self.gap(scorer)} / {number(self.scale(scorer).deviation or 1.0)})"
+
+    def range(self, scorer: str) -> tuple[float, float]:
+        """The least and the greatest of the scorer's scores."""
+        if self.table is not None:
+            scale = self.table.scale(scorer)
+            return scale.low, scale.high
+        found = self._extremes(scorer)
+        return found["low"], found["high"]
 
     def scale(self, scorer: str) -> Scale:
         """Extremes, mean and population deviation of the scorer's scores of the dataset's items: an image that occurs
         in several pairs of a prompt counts once."""
         if self.table is not None:
             return self.table.scale(scorer)  # counted when the wide table was built
-        found: Scale = self.once(("scale", scorer), lambda: item_scale(self.con, self.relation, scorer))
+
+        def found() -> Scale:
+            value = f"SELECT {duck.identifier(f'{scorer}.score')}::DOUBLE AS value FROM {self.items([scorer])}"
+            of = moments(self.con, value, extremes=extremes(self.relation, scorer))
+            return Scale(of.low, of.high, of.mean, of.deviation)
+
+        known: Scale = self.once(("scale", scorer), found)
+        return known
+
+    def items(self, scorers: Iterable[str]) -> str:
+        """The name of a table of the items, each once: prompt_id, uid, and "<scorer>.score" of each."""
+        wanted = tuple(dict.fromkeys(scorers))
+        columns = self._together if set(wanted) <= set(self._together) else wanted
+
+        def made() -> str:
+            name = f"items_{len(self._known)}"
+            self.con.execute(f"CREATE TEMP TABLE {name} AS {items(self.relation, columns)}")
+            return name
+
+        found: str = self.once(("items", columns), made)
         return found
 
-    def moments(self, expression: str) -> tuple[float, float]:
-        """Mean and population deviation of an expression over all pairs where it is not null; (0, 0) if it is null
-        everywhere. Sums are of fixed-point numbers, which no order of adding changes; values must stay below 1e18."""
-        total = "sum(({})::HUGEINT)"
-        fixed = f"round(value * {_FIXED_POINT})"
-        found = self.fit(
-            f"SELECT count(value) AS n, {total.format(fixed)} AS s FROM (SELECT {expression} AS value {self.source()})"
-        )
-        if not found["n"]:
-            return 0.0, 0.0
-        mean = int(found["s"]) / _FIXED_POINT / found["n"]
-        square = f"round(pow(value - {number(mean)}, 2) * {_FIXED_POINT})"
-        spread = self.fit(f"SELECT {total.format(square)} AS s FROM (SELECT {expression} AS value {self.source()})")
-        return mean, (int(spread["s"]) / _FIXED_POINT / found["n"]) ** 0.5
+    @contextmanager
+    def together(self, scorers: Iterable[str]) -> Iterator[None]:
+        """Inside it, what is found out about the items of one of these scorers is found out for all of them at once."""
+        if self._together:
+            yield
+            return
+        self._together = tuple(dict.fromkeys(scorers))
+        try:
+            yield
+        finally:
+            self._together = ()
+
+    def moments(self, expression: str) -> Moments:
+        """The moments of an expression over all pairs where it is finite."""
+
+        def found() -> Moments:
+            value = self.let(expression)
+            return moments(self.con, f"SELECT CASE WHEN isfinite({value}) THEN {value} END AS value {self.source()}")
+
+        known: Moments = self.once(("moments", expression), found)
+        return known
+
+    def quantiles(self, expression: str, shares: Iterable[float]) -> list[float]:
+        """Of all pairs where the expression is finite, the smallest values that at least these shares of them do not
+        exceed. Zeros if there are none."""
+        wanted = ", ".join(number(share) for share in shares)
+        value = self.let(expression)
+        found = self.fit(f"SELECT quantile_disc({value}, [{wanted}]) AS found {self.source()} WHERE isfinite({value})")[
+            "found"
+        ]
+        return [float(each) for each in found] if found else [0.0 for _ in wanted.split(",")]
 
     def fit(self, query: str) -> dict[str, Any]:
         """The one row of a query that fits something, by column. Its numbers must not depend on the order of rows."""
-        rows = duck.arrow(self.con, query).to_pylist()
-        return dict(rows[0])
+        return dict(duck.arrow(self.con, query).to_pylist()[0])
+
+    def let(self, expression: str) -> str:
+        """A name for an expression, which is then computed once however often it is named."""
+
+        def named() -> str:
+            name = f'"let {len(self._steps)}"'
+            inside = [step for step in self._steps.values() if step.name in expression]
+            level = max((step.level + (not step.joins) for step in inside), default=0)
+            self._steps[name] = _Step(name, expression, False, level)
+            return name
+
+        found: str = self.once(("let", expression), named)
+        return found
 
     def lookup(self, values: str | pa.Table, *, key: str, on: str, value: str) -> str:
         """The `value` of the row of `values` whose `key` equals the expression `on`, null where there is none.
 
         `values` is a query or an Arrow table with at most one row for each key, kept as a table of the connection.
         """
-        lookup: _Lookup = self.once(
+        alias: str = self.once(
             ("lookup", values if isinstance(values, str) else id(values), key, on),
             lambda: self._kept(values, key, on),
         )
-        return _qualified(lookup.alias, value)
+        return duck.identifier(f"{alias}.{value}")
 
-    def _kept(self, values: str | pa.Table, key: str, on: str) -> _Lookup:
-        alias = f"lookup_{len(self._lookups)}"
+    def _kept(self, values: str | pa.Table, key: str, on: str) -> str:
+        alias = f"lookup_{len(self._steps)}"
         # Its columns get names that no column of the pairs has.
-        renamed = f"CREATE TABLE {alias} AS SELECT COLUMNS('(.*)') AS '{alias}.\\1' FROM"
+        renamed = f"CREATE TEMP TABLE {alias} AS SELECT COLUMNS('(.*)') AS '{alias}.\\1' FROM"
         if isinstance(values, str):
             self.con.execute(f"{renamed} ({values})")
         else:
             self.con.register(f"{alias}_given", values)
             self.con.execute(f"{renamed} {alias}_given")
             self.con.unregister(f"{alias}_given")
-        kept = _Lookup(alias, f"{_qualified(alias, key)} = {on}")
-        self._lookups.append(kept)
-        return kept
+            self.once(("table", id(values)), lambda: values)  # its id stays its own as long as it lives
+        inside = [step for step in self._steps.values() if step.name in on]
+        level = max((step.level + 1 for step in inside), default=0)
+        self._steps[alias] = _Step(f'"{alias}.', f"{alias} ON {duck.identifier(f'{alias}.{key}')} = {on}", True, level)
+        return alias
 
     def once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         """What `make` returns, made once for this frame and key."""
@@ -150,15 +215,25 @@ class Frame:
         return self._known[key]
 
     def source(self) -> str:
-        """The FROM clause that expressions of this frame need, with what they look up so far."""
-        joins = "".join(f" LEFT JOIN {lookup.alias} ON {lookup.on}" for lookup in self._lookups)
-        return f"FROM {self.relation} pairs{joins}"
+        """The FROM clause that expressions of this frame need, with what they name and look up so far."""
+        text = f"{self.relation} pairs"
+        for level in range(max((step.level for step in self._steps.values()), default=-1) + 1):
+            here = [step for step in self._steps.values() if step.level == level]
+            text += "".join(f" LEFT JOIN {step.text}" for step in here if step.joins)
+            lets = "".join(f", {step.text} AS {step.name}" for step in here if not step.joins)
+            text = f"(SELECT *{lets} FROM {text}) pairs"
+        return f"FROM {text}"
 
+    def _scale(self, scorer: str, normalize: Normalize) -> Scale:
+        if normalize == "raw":
+            return Scale(0.0, 0.0, 0.0, 0.0)
+        return Scale(*self.range(scorer), 0.0, 0.0) if normalize == "minmax" else self.scale(scorer)
 
-def _qualified(alias: str, column: str) -> str:
-    return f"{alias}.{duck.identifier(f'{alias}.{column}')}"
+    def _extremes(self, scorer: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.once(("extremes", scorer), lambda: self.fit(extremes(self.relation, scorer)))
+        return found
 
-
-def number(value: float) -> str:
-    """A DOUBLE as SQL, to the last bit."""
-    return f"({value!r}::DOUBLE)"
+    def _prompt_scales(self, scorer: str) -> str:
+        scorers = self._together if scorer in self._together else (scorer,)
+        n = max(int(self.fit(f"SELECT 2 * count(*) AS n FROM {self.relation}")["n"]), 1)
+        return prompt_scales(self.items(scorers), {name: self.range(name) for name in scorers}, n=n)

@@ -1,13 +1,12 @@
 """ψ: how a raw score becomes a number that a formula can use, and what that is fitted on."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import duckdb
 
 from ranking import duck
 from ranking.metrics.base import Normalize
-
-_FIXED_POINT = 2.0**40
+from ranking.metrics.elementary import Let, logistic
+from ranking.metrics.exact import Grid, bits_for, number
 
 
 @dataclass(frozen=True)
@@ -20,51 +19,68 @@ class Scale:
     deviation: float
 
 
-def scaled(raw: str, normalize: Normalize, *, low: str, high: str, mean: str, deviation: str) -> str:
-    """SQL for ψ of the expression `raw`, s, given expressions for its scale:
+def scaled(let: Let, raw: str, normalize: Normalize, scale: Scale) -> str:
+    """SQL for ψ of the expression `raw`, s, on the scale of all items of the dataset:
 
       raw       s
       minmax    (s − low) / (high − low); 0.5 if they are equal
-      sigmoid   1 / (1 + e^−z), z = (s − mean) / deviation over all items of the dataset; 0.5 without spread
-      prompt-z  the same, with the scale of the prompt's items
+      sigmoid   1 / (1 + e^−z), z = (s − mean) / deviation; 0.5 without spread
 
     Null where s is null.
     """
     if normalize == "raw":
-        return f"({raw})"
-    fraction = (
-        f"(({raw}) - {low}) / ({high} - {low})"
-        if normalize == "minmax"
-        else f"1 / (1 + exp(({mean} - ({raw})) / {deviation}))"
-    )
-    # Equal extremes, not a zero deviation, say "no spread": a deviation of equal numbers may round above zero.
-    return f"(CASE WHEN ({raw}) IS NULL THEN NULL WHEN {high} > {low} THEN {fraction} ELSE 0.5 END)"
+        return raw
+    if not scale.high > scale.low:
+        return f"(CASE WHEN {raw} IS NOT NULL THEN 0.5::DOUBLE END)"
+    if normalize == "minmax":
+        return f"(({raw} - {number(scale.low)}) / {number(scale.high - scale.low)})"
+    return logistic(let, f"({raw} - {number(scale.mean)}) / {number(scale.deviation)}")
 
 
-def item_scale(con: duckdb.DuckDBPyConnection, relation: str, scorer: str) -> Scale:
-    """The scale of a scorer over the items of `relation` (quoted), each counted once."""
-    row = duck.arrow(con, f"SELECT {_SPREAD} FROM ({_items(relation, scorer)})").to_pylist()[0]
-    return Scale(**row) if row["low"] is not None else Scale(0.0, 0.0, 0.0, 0.0)
+def scaled_in_prompt(let: Let, raw: str, *, mean: str, deviation: str) -> str:
+    """SQL for ψ = 1 / (1 + e^−z) of the expression `raw` where z takes mean and deviation, expressions, of the items of
+    its prompt; 0.5 without spread, null where `raw` is null."""
+    value = let(logistic(let, f"({raw} - {mean}) / {deviation}"))
+    return f"(CASE WHEN {deviation} > 0 THEN {value} WHEN {raw} IS NOT NULL THEN 0.5 END)"
 
 
-def prompt_scales(relation: str, scorer: str) -> str:
-    """A query for the scale of every prompt: prompt_id, low, high, mean, deviation."""
-    return f"SELECT prompt_id, {_SPREAD} FROM ({_items(relation, scorer)}) GROUP BY prompt_id"
+def extremes(relation: str, scorer: str) -> str:
+    """A query for n, low and high of the scores on both sides of every pair, the latter 0 without any."""
+    first, second = _sides(scorer)
+    return f"""SELECT count({first}) + count({second}) AS n,
+        coalesce(least(min({first}), min({second})), 0)::DOUBLE AS low,
+        coalesce(greatest(max({first}), max({second})), 0)::DOUBLE AS high
+        FROM {relation}"""
 
 
-def _items(relation: str, scorer: str) -> str:
-    first, second = duck.identifier(f"{scorer}.0"), duck.identifier(f"{scorer}.1")
-    return f"""SELECT DISTINCT * FROM (
-        SELECT image_0_uid AS uid, prompt_id, {first}::DOUBLE AS s FROM {relation}
-        UNION ALL SELECT image_1_uid, prompt_id, {second}::DOUBLE FROM {relation}
-    ) WHERE s IS NOT NULL"""
+def items(relation: str, scorers: Iterable[str]) -> str:
+    """A query for the items of a relation of pairs, each once: prompt_id, uid, and "<scorer>.score" of each scorer."""
+    named = list(scorers)
+    sides = []
+    for side in (0, 1):
+        scores = "".join(f", {_sides(name)[side]} AS {duck.identifier(f'{name}.score')}" for name in named)
+        sides.append(f"SELECT prompt_id, image_{side}_uid AS uid{scores} FROM {relation}")
+    return f"SELECT DISTINCT * FROM ({' UNION ALL '.join(sides)})"
 
 
-# Sums of fixed-point numbers: no order of adding changes them, so neither do threads. A deviation from a fixed origin,
-# not from the mean, needs one pass; scores are small enough for it.
-_FIXED = f"round(s * {_FIXED_POINT})::HUGEINT"
-_MEAN = f"(sum({_FIXED})::DOUBLE / {_FIXED_POINT} / count(*))"
-_SQUARES = f"(sum(round(s * s * {_FIXED_POINT})::HUGEINT)::DOUBLE / {_FIXED_POINT} / count(*))"
-_SPREAD = f"""
-    min(s) AS low, max(s) AS high, {_MEAN} AS mean, sqrt(greatest({_SQUARES} - {_MEAN} * {_MEAN}, 0)) AS deviation
-"""
+def prompt_scales(items: str, ranges: dict[str, tuple[float, float]], *, n: int) -> str:
+    """A query for the scale of every prompt: prompt_id, and of each scorer "<scorer>.mean" and "<scorer>.deviation",
+    which is 0 without spread. `items` is a table of at most `n` items, `ranges` the scorers' extremes over all."""
+    fixed, columns = [], []
+    for name, (low, high) in ranges.items():
+        # All of it is whole numbers until the last division, so equal scores have no spread to the last bit.
+        grid = Grid.over(low, high, bits=bits_for(n, squared=2))
+        score, place, mean, deviation = (
+            duck.identifier(f"{name}.{part}") for part in ("score", "place", "mean", "deviation")
+        )
+        step = number(grid.width(1.0))
+        fixed.append(f"{grid.places(f'{score}::DOUBLE')} AS {place}")
+        count, total, squares = f"count({place})", f"sum({place})", f"sum({place}::HUGEINT * {place})"
+        columns.append(f"{number(low)} + {total}::DOUBLE / {count} * {step} AS {mean}")
+        columns.append(f"sqrt(({count} * {squares} - {total} * {total})::DOUBLE) / {count} * {step} AS {deviation}")
+    return f"""SELECT prompt_id, {", ".join(columns)}
+        FROM (SELECT prompt_id, {", ".join(fixed)} FROM {items}) GROUP BY prompt_id"""
+
+
+def _sides(scorer: str) -> tuple[str, str]:
+    return duck.identifier(f"{scorer}.0"), duck.identifier(f"{scorer}.1")
