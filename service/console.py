@@ -73,6 +73,7 @@ Stages = Callable[[str, int, int], None]
 """Called as stage(name, done, total)."""
 
 STAGES = {
+    "cells": "arms and seeds",
     "encode": "encoding images",
     "train": "training steps",
     "base": "drawing, base model",

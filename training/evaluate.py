@@ -35,7 +35,9 @@ _RESAMPLES = 2000
 class WinRate:
     """The run against its base by one judge. `rate` counts a tie one half; `low` and `high` bound 95 %.
 
-    The interval is a bootstrap over prompts, because images of one prompt are not independent.
+    The interval is a bootstrap over prompts, because images of one prompt are not independent. `credits` has the rate
+    of each prompt, in the order in which they were drawn, so that two runs can be compared prompt by prompt; it is
+    empty in records older than it.
     """
 
     judge: str
@@ -47,6 +49,7 @@ class WinRate:
     ties: int
     mean_base: float
     mean_run: float
+    credits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,7 @@ def win_rate(
         ties=int((credit == 0.5).sum()),
         mean_base=float(np.mean(base, dtype=np.float64)),
         mean_run=float(np.mean(run, dtype=np.float64)),
+        credits=tuple(float(totals[place[name]] / counts[place[name]]) for name in dict.fromkeys(prompts)),
     )
 
 
@@ -282,4 +286,8 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 
 def _read(store: Store, key: str) -> Evaluation:
     values = parse_json(store.get(key), where=key)
-    return Evaluation(**values | {"judges": tuple(WinRate(**judge) for judge in values["judges"])})
+    return Evaluation(**values | {"judges": tuple(_win_rate(judge) for judge in values["judges"])})
+
+
+def _win_rate(record: dict[str, Any]) -> WinRate:
+    return WinRate(**record | {"credits": tuple(record.get("credits", ()))})

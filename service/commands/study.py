@@ -1,0 +1,209 @@
+"""`pairsieve study`: several recipes and controls at an equal budget, and what judges say that took no part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.commands.options import Json, open_store
+
+if TYPE_CHECKING:
+    from ranking.studies import Study
+
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Write report.html, table.csv and result.json into this folder.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("study")(study)
+    app.command("studies")(studies)
+
+
+def study(
+    file: Annotated[Path, typer.Argument(help="The study as YAML or JSON; see docs/study.md.", show_default=False)],
+    out: Out = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be compared.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare recipes and controls at an equal budget; the same command again goes on where it was stopped."""
+    from service.console import print_json, say, stage_bars
+    from training.study.spec import load_study
+
+    spec = load_study(file)
+    store = open_store()
+    from training.study.run import plan_of, run_study
+
+    if plan:
+        planned = plan_of(store, spec)
+        print_json(planned) if json else _print_plan(planned)
+        return
+    with stage_bars(quiet=json) as stage:
+        found, result = run_study(store, spec, progress=stage)
+    written = _write(out, result)
+    if json:
+        print_json(result)
+        return
+    print_result(result)
+    say(f"The report is {written}." if written else f"For the report: pairsieve studies {found.name} --out FOLDER")
+
+
+def studies(
+    name: Annotated[str | None, typer.Argument(help="A study, to see its newest result.", show_default=False)] = None,
+    id: Annotated[str | None, typer.Option(help="Which one of that name.", show_default=False)] = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """List the studies, or show the result of one."""
+    from ranking.errors import NotFoundError
+    from ranking.studies import filled, get_study, list_studies, study_result
+    from service.console import print_json, print_table, say
+
+    store = open_store()
+    if name is None:
+        found = list_studies(store)
+        if json:
+            print_json(list(map(_facts, found)))
+            return
+        rows = [
+            [
+                *(each.name, each.id, each.spec["dataset"], each.snapshot.n, len(each.arms)),
+                f"{len(filled(store, each))}/{len(each.cells)}",
+                each.created[:16].replace("T", " "),
+            ]
+            for each in found
+        ]
+        print_table("studies", ["study", "id", "dataset", "snapshot", "arms", "cells", "begun"], rows)
+        return
+    wanted = get_study(store, name, id)
+    result = study_result(store, wanted)
+    if result is None:
+        done = f"{len(filled(store, wanted))} of {len(wanted.cells)} cells are done"
+        raise NotFoundError(f"study {name} has no result yet: {done}", hint="run `pairsieve study` on its file again")
+    written = _write(out, result)
+    if json:
+        print_json(result)
+        return
+    print_result(result)
+    if written:
+        say(f"The report is {written}.")
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """The table for a terminal: a value with its interval per arm and judge, and the differences from random."""
+    from service.console import out, print_table
+    from training.study.result import mean_pairs
+
+    judges = result["judges"]
+    about = result["study"]
+    out.print()
+    print_table(
+        f"{about['name']}: {about['dataset']}, snapshot {about['snapshot']['n']}",
+        ["arm", "pairs", *(judge["name"] for judge in judges)],
+        [
+            [_called(arm), mean_pairs(arm), *(_cell(arm["judged"][judge["name"]], judge["form"]) for judge in judges)]
+            for arm in result["arms"]
+        ],
+    )
+    compared = [arm for arm in result["arms"] if any(found["over_random"] for found in arm["judged"].values())]
+    if compared:
+        out.print()
+        print_table(
+            "more than random",
+            ["arm", *(judge["name"] for judge in judges)],
+            [
+                [_called(arm), *(_more(arm["judged"][judge["name"]], judge["form"]) for judge in judges)]
+                for arm in compared
+            ],
+        )
+    out.print()
+    for line in remarks(result):
+        out.print(line, highlight=False, soft_wrap=True, style="dim")
+
+
+def remarks(result: dict[str, Any]) -> list[str]:
+    """What a reader of the table must know."""
+    about = result["study"]
+    seeds = ", ".join(map(str, about["seeds"]))
+    lines = [
+        f"[..] 95 % bootstrap over prompts, {about['resamples']:,} resamples, the same for every arm; not corrected "
+        f"for the number of arms. (..) smallest and largest value over seeds {seeds}, where the seed moves it."
+    ]
+    if any(found["circular"] for arm in result["arms"] for found in arm["judged"].values()):
+        lines.append("* circular: the arm selects by what this judge judges by.")
+    lines += [f"{arm['name']}: {note}." for arm in result["arms"] for note in arm["notes"]]
+    return lines
+
+
+def _print_plan(study: Study) -> None:
+    from service.console import print_table
+
+    rows = [
+        [
+            arm["name"],
+            arm["role"],
+            " ".join(str(value) for value in arm["recipe"]["metric"].values()),
+            " ".join(f"{key} {value}" for key, value in arm["recipe"]["take"].items()),
+            len(arm["seeds"]),
+        ]
+        for arm in study.arms
+    ]
+    print_table(
+        f"{study.name} on snapshot {study.snapshot.n}: {len(study.cells)} cells, judged by "
+        + ", ".join(judge["name"] for judge in study.judges),
+        ["arm", "role", "metric", "take", "seeds"],
+        rows,
+    )
+
+
+def _write(folder: Path | None, result: dict[str, Any]) -> Path | None:
+    if folder is None:
+        return None
+    from ranking.errors import UsageError
+    from training.study.report import write_report
+
+    try:
+        return write_report(folder, result)
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {folder} ({error.strerror})") from error
+
+
+def _facts(study: Study) -> dict[str, Any]:
+    return {
+        "name": study.name,
+        "id": study.id,
+        "dataset": study.spec["dataset"],
+        "snapshot": study.snapshot.n,
+        "arms": [arm["name"] for arm in study.arms],
+        "judges": [judge["name"] for judge in study.judges],
+        "created": study.created,
+    }
+
+
+def _called(arm: dict[str, Any]) -> str:
+    return str(arm["name"]) if arm["role"] == "arm" else f"· {arm['name']}"
+
+
+def _cell(found: dict[str, Any], form: str) -> str:
+    from training.study.result import shown
+
+    if found["value"] is None:
+        return "–"
+    text = f"{shown(found['value'], form)} [{shown(found['low'], form)}, {shown(found['high'], form)}]"
+    seeds = [value for value in found["seeds"].values() if value is not None]
+    if len(set(seeds)) > 1:
+        text += f" ({shown(min(seeds), form)}–{shown(max(seeds), form)})"
+    return f"{text} *" if found["circular"] else text
+
+
+def _more(found: dict[str, Any], form: str) -> str:
+    from training.study.result import shown
+
+    over = found["over_random"]
+    if over is None or over["value"] is None:
+        return "–"
+    value, low, high = (shown(over[part], form, signed=True) for part in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
