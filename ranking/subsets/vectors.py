@@ -1,6 +1,7 @@
 """Embeddings on a grid of integers, where dot products and distances are exact: the same on every machine and with any
 number of threads. Knows neither pairs nor stores."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,8 @@ blocks."""
 
 _ROWS: Final = 1024
 _FOLD: Final = 64
+_NARROW: Final = 16
+_ITSELF: Final = float(2**24)  # larger than any product
 
 
 def on_grid(matrix: npt.NDArray[np.float16]) -> Grid:
@@ -39,18 +42,17 @@ def on_grid(matrix: npt.NDArray[np.float16]) -> Grid:
     return grid
 
 
-def centred(grid: Grid, counts: npt.NDArray[np.int64]) -> Grid:
-    """The grid with its mean, each row counted `counts` times, taken away and every row scaled to SIDE again."""
+def centre(grid: Grid, counts: npt.NDArray[np.int64]) -> Grid:
+    """The grid, changed in its place: its mean, each row counted `counts` times, taken away, and every row scaled to
+    length 1 again."""
+    parts = [slice(start, start + 16_384) for start in range(0, len(grid), 16_384)]
     total = np.zeros(grid.shape[1], np.float64)
-    for start in range(0, len(grid), 16_384):
-        part = slice(start, start + 16_384)
+    for part in parts:
         total += (grid[part].astype(np.float64) * counts[part, None]).sum(axis=0)  # whole numbers: exact
     mean = np.rint(total / max(1, int(counts.sum())))
-    moved = np.empty_like(grid)
-    for start in range(0, len(grid), 16_384):
-        part = slice(start, start + 16_384)
-        moved[part] = _rounded(grid[part].astype(np.float64) - mean)
-    return moved
+    for part in parts:
+        grid[part] = _rounded(grid[part].astype(np.float64) - mean)
+    return grid
 
 
 def _rounded(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -99,3 +101,38 @@ def _kth_largest(values: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.floa
     chosen = np.take_along_axis(folded, best[:, None, :], axis=2).reshape(rows, -1)
     chosen = np.concatenate([chosen, values[:, groups * _FOLD :]], axis=1)
     return np.partition(chosen, chosen.shape[1] - k, axis=1)[:, chosen.shape[1] - k]
+
+
+def nearest(grid: Grid, count: int) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+    """For blocks of rows, (the first one's number, columns, products): each row's `count` largest products with rows of
+    the grid, itself always among them, both of shape (rows, count), in no order. Which of equal products are taken
+    follows from the numbers alone."""
+    columns = len(grid)
+    count = min(count, columns)
+    groups = columns // _NARROW
+    for start in range(0, columns, _ROWS):
+        values = grid[start : start + _ROWS] @ grid.T
+        rows = np.arange(len(values))
+        values[rows, start + rows] = _ITSELF
+        if count == columns:
+            yield start, np.broadcast_to(np.arange(columns), values.shape), values
+        elif groups < 4 * count:
+            chosen = _largest(values, np.broadcast_to(np.arange(columns), values.shape), count)
+            yield start, chosen, np.take_along_axis(values, chosen, axis=1)
+        else:
+            # The largest values lie in the groups with the largest maxima: a group is columns g, g + groups, …
+            folded = values[:, : groups * _NARROW].reshape(len(values), _NARROW, groups)
+            best = _largest(folded.max(axis=1), np.broadcast_to(np.arange(groups), (len(values), groups)), count)
+            spots = (best[:, None, :] + np.arange(_NARROW)[None, :, None] * groups).reshape(len(values), -1)
+            rest = np.broadcast_to(np.arange(groups * _NARROW, columns), (len(values), columns - groups * _NARROW))
+            spots = np.concatenate([spots, rest], axis=1)
+            chosen = _largest(np.take_along_axis(values, spots, axis=1), spots, count)
+            yield start, chosen, np.take_along_axis(values, chosen, axis=1)
+
+
+def _largest(values: npt.NDArray[np.float32], names: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """The names of each row's `count` largest values, those with larger names among equals."""
+    # One whole number for both, so that no two are equal: how a partition treats ties is its own affair.
+    keys = values.astype(np.int64) * (1 << 32) + names
+    keys.partition(keys.shape[1] - count, axis=1)
+    return keys[:, keys.shape[1] - count :] & 0xFFFFFFFF
