@@ -172,5 +172,6 @@ UNSUPPORTED = "unsupported"  # a format we do not read, or an animation
 NON_FINITE = "non_finite"  # the scorer gave NaN or an infinity
 CRASH = "crash"  # decoding or scoring killed the process
 NOT_GIVEN = "not_given"  # scores were imported, and none for this item among them
-STATUSES = (OK, MISSING, CORRUPT, TOO_LARGE, UNSUPPORTED, NON_FINITE, CRASH, NOT_GIVEN)
+TAKEN_DOWN = "taken_down"  # somebody took the image down: its bytes are given to nobody
+STATUSES = (OK, MISSING, CORRUPT, TOO_LARGE, UNSUPPORTED, NON_FINITE, CRASH, NOT_GIVEN, TAKEN_DOWN)
 """What may stand in `status`."""

@@ -55,6 +55,18 @@ class Recent(Generic[K, V]):
             while self._held > self._most:
                 self._held -= self._kept.popitem(last=False)[1][1]
 
+    def forget(self, key: K) -> None:
+        """Let go of what is kept under a key."""
+        with self._lock:
+            if key in self._kept:
+                self._held -= self._kept.pop(key)[1]
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._kept.clear()
+            self._held = 0
+
     @property
     def held(self) -> int:
         """The weight of all that is kept."""
@@ -92,7 +104,10 @@ class Shelf:
             try:
                 webp = pack.read(uid) if pack is not None else None
             except PairsieveError as error:
-                self._spoiled(unit, error)
+                if error.code == "made-anew":
+                    self._packs.forget(unit)
+                else:
+                    self._spoiled(unit, error)
                 continue
             if webp is not None:
                 return webp

@@ -3,6 +3,7 @@
 import time
 
 from ranking.audit.files import check_citations, check_files, named_files
+from ranking.audit.flags import check_flags
 from ranking.audit.history import check_history
 from ranking.audit.holdings import read_holdings
 from ranking.audit.leftovers import check_leftovers
@@ -28,6 +29,7 @@ def audit(
     held = read_holdings(store, ledger)
     newest = check_history(store, held, ledger)
     check_files(store, held, ledger, newest, deep=deep)
+    check_flags(store, held, ledger, deep=deep)
     check_citations(store, held, ledger)
     check_work(store, held, ledger, settings=load_settings(), now=now if now is not None else time.time())
     if deep:

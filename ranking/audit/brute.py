@@ -1,5 +1,6 @@
-"""Queries that give columns of a wide table again, by joins on the names of images and prompts over the views `pairs`
-and what is passed in. Slow on purpose: nothing here knows a position."""
+"""Queries that give columns of a wide table again, by joins on the names of images and prompts over the views `pairs`,
+`every_pair` (those with an image that was taken down, too), `marks` and what is passed in. Slow on purpose: nothing
+here knows a position."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,21 +9,32 @@ from ranking import duck
 
 COUNTED = """
     WITH sides AS (
-        SELECT prompt_id, image_0_uid AS uid, winner = 0 AS won FROM pairs
-        UNION ALL SELECT prompt_id, image_1_uid, winner = 1 FROM pairs
+        SELECT prompt_id, image_0_uid AS uid, winner = 0 AS won FROM every_pair
+        UNION ALL SELECT prompt_id, image_1_uid, winner = 1 FROM every_pair
     ), told AS (
         SELECT prompt_id, uid, count(*) FILTER (won) AS wins, count(*) FILTER (NOT won) AS losses,
             count(*) FILTER (won IS NULL) AS ties
         FROM sides GROUP BY ALL
+    ), asked AS (
+        SELECT prompt_id, count(*) AS prompt_pairs FROM every_pair GROUP BY prompt_id
     )
     SELECT p.pair_id, a.wins AS wins_0, a.losses AS losses_0, a.ties AS ties_0,
         b.wins AS wins_1, b.losses AS losses_1, b.ties AS ties_1,
-        count(*) OVER (PARTITION BY p.prompt_id) AS prompt_pairs
-    FROM pairs p
+        prompt_pairs
+    FROM pairs p JOIN asked USING (prompt_id)
     JOIN told a ON a.uid = p.image_0_uid AND a.prompt_id = p.prompt_id
     JOIN told b ON b.uid = p.image_1_uid AND b.prompt_id = p.prompt_id"""
 COUNTED_COLUMNS = ("wins_0", "losses_0", "ties_0", "wins_1", "losses_1", "ties_1", "prompt_pairs")
 """Of the label graph, what can be told by counting."""
+
+MARKED = """
+    SELECT pair_id, count(kind)::INTEGER AS flags,
+        coalesce(bool_or(kind = 'wrong_label'), false) AS flag_wrong_label,
+        coalesce(bool_or(kind = 'both_bad'), false) AS flag_both_bad,
+        coalesce(bool_or(kind = 'unsafe'), false) AS flag_unsafe,
+        coalesce(bool_or(kind = 'duplicate'), false) AS flag_duplicate
+    FROM pairs LEFT JOIN marks USING (pair_id) GROUP BY pair_id"""
+MARKED_COLUMNS = ("flags", "flag_wrong_label", "flag_both_bad", "flag_unsafe", "flag_duplicate")
 
 FACT_COLUMNS = ("width_0", "height_0", "width_1", "height_1", "same_bytes", "phash_distance")
 
@@ -100,3 +112,12 @@ def rating_columns(kind: str) -> dict[str, str]:
         f"rating.{kind}.{part}": f"pairs.{column}"
         for part, column in (("0", "rated_0"), ("1", "rated_1"), ("gap", "gap"))
     }
+
+
+def hidden(paths: Sequence[Path], dataset: str) -> str:
+    """The images of a dataset that the view `takedowns` names, or whose bytes it names by the facts in these files."""
+    named = f"SELECT uid FROM takedowns WHERE dataset = {duck.literal(dataset)} AND uid IS NOT NULL"
+    if not paths:
+        return named
+    scan = duck.parquet_scan(paths)
+    return f"{named} UNION SELECT image_uid FROM {scan} SEMI JOIN takedowns USING (sha256)"

@@ -10,6 +10,7 @@ from ranking.audit.holdings import Holdings
 from ranking.audit.report import RESTORE, Ledger
 from ranking.collection.derived import derived_files
 from ranking.errors import PairsieveError
+from ranking.flags.records import Batch
 from ranking.store.blobs import Store
 from ranking.store.snapshots import Snapshot
 from ranking.store.trash import TRASH, original_key
@@ -41,6 +42,12 @@ def named_files(held: Holdings) -> Iterator[NamedFile]:
                 yield NamedFile(part.file, by, part.sha256, part.bytes, part.rows)
     for key, subset in held.subsets.items():
         yield NamedFile(subset.pairs_key, key, subset.sha256, None, subset.rows)
+    for key, flag in held.flags.items():
+        if isinstance(flag, Batch):
+            yield NamedFile(flag.marks.file, key, flag.marks.sha256, flag.marks.bytes, flag.marks.rows)
+    for key, cell in held.cells.items():
+        part = cell.tallies
+        yield NamedFile(part.file, key, part.sha256, part.bytes, part.rows)
     for key, trained in held.trained.items():
         for file in (*trained.files, *trained.papers):
             yield NamedFile(trained.key(file), key, file.sha256, file.bytes, None)
@@ -131,6 +138,7 @@ def check_citations(store: Store, held: Holdings, ledger: Ledger) -> None:
     """I4 for what is no file: the snapshots, subsets and outputs that something cites."""
     shas = {(subset.snapshot.n, subset.snapshot.sha): key for key, subset in held.subsets.items()}
     shas |= {(found.snapshot, found.sha): key for key, found in held.pins.items()}
+    shas |= {(study.snapshot.n, study.snapshot.sha): key for key, study in held.studies.items()}
     for (n, sha), key in shas.items():
         ledger.count(4, "citations")
         snapshot = f"snapshots/{n:010d}.json"
@@ -143,6 +151,12 @@ def check_citations(store: Store, held: Holdings, ledger: Ledger) -> None:
         ledger.count(4, "citations")
         if run.subset not in refs:
             ledger.error(4, key, f"{key} trains on {run.subset}, which is not there")
+    runs = {run.run_id for run in held.runs.values()}
+    for key, cell in held.cells.items():
+        ledger.count(4, "citations")
+        for kind, cited, there in (("subset", cell.subset, refs), ("run", cell.run, runs)):
+            if cited is not None and cited not in there:
+                ledger.error(4, key, f"{key} cites the {kind} {cited}, which is not there")
     for key, end in held.run_ends.items():
         output = end["result"].get("output") if isinstance(end.get("result"), dict) else None
         if output is None:

@@ -4,6 +4,7 @@ from ranking.audit.files import NamedFile, is_there
 from ranking.audit.holdings import Holdings, canonical
 from ranking.audit.report import Ledger
 from ranking.errors import NotFoundError, PairsieveError
+from ranking.flags.pinned import flaws_of
 from ranking.names import parse_json
 from ranking.store.blobs import Store
 from ranking.store.snapshots import Snapshot, get_snapshot, snapshot_key
@@ -13,6 +14,7 @@ def check_history(store: Store, held: Holdings, ledger: Ledger) -> Snapshot | No
     """Look at every snapshot, one at a time as each may list thousands of files, and at the chains; returns
     the newest snapshot if it reads."""
     canonical(store, ledger, 5, [*held.subsets, *held.trained, *held.pins, *held.runs, *held.run_ends])
+    canonical(store, ledger, 5, [*held.studies, *held.cells])
     for name, revisions in held.revisions.items():
         _check_chain(ledger, name, [(revision.number, revision.sha, revision.parent) for revision in revisions])
         keys = [f"datasets/{name}/revisions/{revision.number:010d}.json" for revision in revisions]
@@ -27,6 +29,9 @@ def check_history(store: Store, held: Holdings, ledger: Ledger) -> Snapshot | No
             before = newest = None
             continue
         _check_snapshot(held, ledger, snapshot, before)
+        if before is None or before.flags != snapshot.flags:
+            for flaw in flaws_of(store, snapshot.flags):
+                ledger.error(3, snapshot_key(n), f"the flags of snapshot {n}: {flaw}")
         for member in snapshot.members:
             # What a marker names, too, was looked for already; a marker may be gone, a snapshot's file not.
             if recorded.get(member.file) != (member.sha256, member.bytes, member.rows):
@@ -37,6 +42,7 @@ def check_history(store: Store, held: Holdings, ledger: Ledger) -> Snapshot | No
         before = newest = snapshot
     ledger.count(5, "subsets", len(held.subsets))
     ledger.count(5, "trained scorers", len(held.trained))
+    ledger.count(5, "studies", len(held.studies))
     _check_gaps(store, held, ledger)
     return newest
 

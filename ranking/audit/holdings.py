@@ -11,6 +11,7 @@ from ranking.canaries import Canary, get_canary
 from ranking.datasets import Revision, Slice, list_revisions
 from ranking.errors import NotFoundError, PairsieveError, StoreError
 from ranking.exchange.records import Imported, get_import
+from ranking.flags.records import FLAGS, TAKEDOWNS, Record, read_record, record_keys
 from ranking.names import canonical_json, parse_json
 from ranking.plan import Attempt, Dead, Plan, get_plan
 from ranking.runs import RunPlan, get_run
@@ -19,6 +20,7 @@ from ranking.store.blobs import Store
 from ranking.store.commits import Commit, get_commit
 from ranking.store.refs import Pin, get_pin
 from ranking.store.snapshots import snapshot_numbers
+from ranking.studies import Cell, Study, read_cell, read_study, study_keys
 from ranking.subsets.catalog import Subset, get_manifest
 from ranking.trained import SCORERS, TrainedScorer, read_manifest
 
@@ -36,6 +38,8 @@ class Holdings:
     pins: dict[str, Pin] = field(default_factory=dict)
     runs: dict[str, RunPlan] = field(default_factory=dict)
     run_ends: dict[str, dict[str, Any]] = field(default_factory=dict)
+    studies: dict[str, Study] = field(default_factory=dict)
+    cells: dict[str, Cell] = field(default_factory=dict)
     subsets: dict[str, Subset] = field(default_factory=dict)
     trained: dict[str, TrainedScorer] = field(default_factory=dict)
     snapshots: list[int] = field(default_factory=list)
@@ -46,6 +50,7 @@ class Holdings:
     imports: dict[str, Imported] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     revisions: dict[str, list[Revision]] = field(default_factory=dict)
+    flags: dict[str, Record] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
 
     @property
@@ -63,6 +68,9 @@ def read_holdings(store: Store, ledger: Ledger) -> Holdings:
     """Everything that reads; what does not is an error in the ledger, under the invariant it belongs to."""
     held = Holdings()
     held.pins = _read(store, ledger, 5, store.list("refs"), get_pin)
+    studies, cells = study_keys(store)
+    held.cells = _read(store, ledger, 5, cells, read_cell)
+    held.studies = _read(store, ledger, 5, studies, read_study)
     for run_id in store.children("runs"):
         _read_run(store, ledger, held, run_id)
     manifests = [key for key in store.list("subsets") if key.endswith("/manifest.json")]
@@ -71,6 +79,10 @@ def read_holdings(store: Store, ledger: Ledger) -> Holdings:
     held.trained = _read(store, ledger, 5, manifests, read_manifest)
     with ledger.expecting(5, "snapshots"):
         held.snapshots = snapshot_numbers(store)
+    for withdrawn in (True, False):
+        listed = [key for folder in (FLAGS, TAKEDOWNS) for key in record_keys(store, folder)]
+        wanted = [key for key in listed if ("/withdrawn/" in key) is withdrawn]
+        held.flags |= _read(store, ledger, 5, wanted, read_record)
     held.attempts = _read(store, ledger, 1, store.list("attempts"), _attempt)
     held.dead = _read(store, ledger, 1, store.list("dead"), _dead)
     held.commits = _read(store, ledger, 1, store.list("commits"), _commit)

@@ -4,7 +4,6 @@ import shutil
 import uuid
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ranking import duck
@@ -14,13 +13,14 @@ from ranking.audit.report import Ledger
 from ranking.collection.derived import derived_files, describes
 from ranking.datasets import Revision
 from ranking.errors import NotFoundError, PairsieveError
-from ranking.schema import PAIRS, SUBSET_PAIRS
+from ranking.flags.pinned import pinned_marks, pinned_takedowns
+from ranking.schema import PAIRS
 from ranking.store.blobs import Store
 from ranking.store.shards import FACT_SHARD, kind_of
 from ranking.store.snapshots import Member, Snapshot, get_snapshot
-from ranking.subsets.catalog import Subset, subset_pairs
+from ranking.subsets.catalog import subset_pairs
 from ranking.subsets.recipe import parse_recipe
-from ranking.subsets.select import rank
+from ranking.subsets.select import selected_pairs
 
 _REBUILD = "remove it: it is built again from the scores"
 _SAMPLE = 3
@@ -55,20 +55,14 @@ def check_subsets(store: Store, held: Holdings, ledger: Ledger, *, every: bool) 
             snapshot = get_snapshot(store, subset.snapshot.n)
             if snapshot.sha != subset.snapshot.sha or any(m.file in ledger.damaged for m in snapshot.members):
                 continue
-            again, kept = _select(store, snapshot, subset), subset_pairs(store, subset)
+            again = selected_pairs(store, snapshot, parse_recipe(subset.recipe))
+            kept = subset_pairs(store, subset)
         except (PairsieveError, duckdb.Error, OSError) as error:
             ledger.error(8, subset.pairs_key, f"subset {subset.ref} cannot be selected again ({error})")
             continue
         ledger.count(8, "subsets")
         if not kept.equals(again):
             ledger.error(8, subset.pairs_key, f"subset {subset.ref} is not what its recipe selects from its snapshot")
-
-
-def _select(store: Store, snapshot: Snapshot, subset: Subset) -> pa.Table:
-    ranked = rank(store, snapshot, parse_recipe(subset.recipe))
-    taken = ranked.filter(ranked["taken"]).select(SUBSET_PAIRS.names)
-    places = pa.array(range(1, taken.num_rows + 1), pa.int64())
-    return taken.set_column(taken.schema.get_field_index("rank"), "rank", places).cast(SUBSET_PAIRS).combine_chunks()
 
 
 def _table(store: Store, held: Holdings, sha: str, dataset: str) -> str | None:
@@ -94,7 +88,7 @@ def _check_snapshot(store: Store, held: Holdings, ledger: Ledger, snapshot: Snap
         spill = store.tmp() / f"audit-{uuid.uuid4().hex}.spill"
         try:
             with duck.connect(memory_limit=duck.MEMORY, temp_directory=spill) as con:
-                _compare(con, store, ledger, table, snapshot, members, revisions)
+                _compare(con, store, ledger, table, snapshot, name, members, revisions)
         except (duckdb.Error, PairsieveError, OSError) as error:
             what = f"the wide table of {name} in snapshot {snapshot.n} cannot be read ({error})"
             ledger.error(8, table, what, _REBUILD)
@@ -108,22 +102,29 @@ def _compare(
     ledger: Ledger,
     key: str,
     snapshot: Snapshot,
+    dataset: str,
     members: list[Member],
     revisions: list[Revision],
 ) -> None:
     wide = store.local(key)
     pairs = [store.local(revision.pairs.file) for revision in revisions if revision.pairs]
     con.execute(f"CREATE VIEW wide AS SELECT * FROM {duck.parquet_scan([wide])}")
-    con.execute(f"CREATE VIEW pairs AS SELECT * FROM {duck.parquet_scan(pairs)}")
+    con.execute(f"CREATE VIEW every_pair AS SELECT * FROM {duck.parquet_scan(pairs)}")
+    facts = [store.local(member.file) for member in members if kind_of(member.scorer_id) is FACT_SHARD]
+    con.register("marks", pinned_marks(store, snapshot.flags, dataset).select(["pair_id", "kind"]))
+    con.register("takedowns", pinned_takedowns(store, snapshot.flags))
+    con.execute(f"CREATE VIEW hidden AS {brute.hidden(facts, dataset)}")
+    con.execute("""CREATE VIEW pairs AS SELECT * FROM every_pair
+        WHERE image_0_uid NOT IN (SELECT uid FROM hidden) AND image_1_uid NOT IN (SELECT uid FROM hidden)""")
     columns = pq.read_schema(wide).names
     plain = {name: f"pairs.{duck.identifier(name)}" for name in PAIRS.names if name not in ("item_0", "item_1")}
     _differences(con, ledger, key, "SELECT * FROM pairs", plain)
     _differences(con, ledger, key, brute.COUNTED, {name: f"pairs.{name}" for name in brute.COUNTED_COLUMNS})
+    _differences(con, ledger, key, brute.MARKED, {name: f"pairs.{name}" for name in brute.MARKED_COLUMNS})
     for done, (name, scorer_id) in enumerate(snapshot.scorers.items()):
         ledger.progress("recomputing scores", done, len(snapshot.scorers))
         paths = [store.local(member.file) for member in members if member.scorer_id == scorer_id]
         _differences(con, ledger, key, brute.scores(paths), brute.score_columns(name))
-    facts = [store.local(member.file) for member in members if kind_of(member.scorer_id) is FACT_SHARD]
     if facts:
         _differences(con, ledger, key, brute.facts(facts), {name: f"pairs.{name}" for name in brute.FACT_COLUMNS})
     rated = [store.local(revision.ratings.file) for revision in revisions if revision.ratings]

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ranking.datasets import Dataset
+from ranking.features.flagged import FLAG_COLUMNS, PairMarks, id_numbers, pair_marks, shown_items
 from ranking.features.items import ItemFacts, ItemScores, image_numbers, item_facts, item_ratings, item_scores
 from ranking.features.tallies import Tally, tally
 from ranking.graph.label_graph import label_graph
@@ -74,17 +75,18 @@ def assemble(store: Store, snapshot: Snapshot, dataset: Dataset, *, folder: str)
     """Build the table of one dataset of the snapshot under `folder`. StoreError if a file it reads is damaged."""
     members = _by_scorer(snapshot, dataset)
     paths = dataset.pairs_paths(store)
-    ends = _Ends.read(paths)
+    ends = _Ends.read(paths, shown_items(store, snapshot, dataset, members.get(FACTS_ID, [])))
     scored = _scored(store, dataset, members, snapshot.scorers, ends)
     facts = item_facts(store, dataset, members.get(FACTS_ID, []))
     ratings = item_ratings(store, dataset)
+    marks = pair_marks(store, snapshot, dataset.name, ends.ids)
     graph = label_graph(store, dataset)
     beside = store.local(graph.pairs.file)
     table = put_parquet(
         store,
         folder,
         wide_schema(snapshot.scorers, list(ratings)),
-        _one_ahead(_rows(paths, beside, ends, scored, facts, ratings)),
+        _one_ahead(_rows(paths, beside, ends, scored, facts, ratings, marks)),
         layout=SCANNED,
     )
     scales = {name: found.scale for name, found in scored.items() if found.scale}
@@ -130,7 +132,7 @@ def _scored(
 
 def wide_schema(scorers: Sequence[str] | Mapping[str, str], ratings: Sequence[str]) -> pa.Schema:
     """The columns of a wide table. Every scorer of the snapshot has its columns in every dataset's."""
-    columns = [*PAIR_COLUMNS, *GRAPH_COLUMNS, *FACT_COLUMNS]
+    columns = [*PAIR_COLUMNS, *FLAG_COLUMNS, *GRAPH_COLUMNS, *FACT_COLUMNS]
     for name in ratings:
         columns += [pa.field(f"rating.{name}.{part}", pa.float64()) for part in ("0", "1", "gap")]
     for name in scorers:
@@ -147,23 +149,26 @@ def wide_schema(scorers: Sequence[str] | Mapping[str, str], ratings: Sequence[st
 
 @dataclass(frozen=True)
 class _Ends:
-    """The two items of every pair (int64 of shape (pairs,)), its winner (int8, −1 for ties) and its pair_id as a
-    number."""
+    """The two items of every pair (int64 of shape (pairs,)), its winner (int8, −1 for ties), its pair_id as a number,
+    and whether both images may be shown (None where all may): other pairs have no row."""
 
     item_0: Int
     item_1: Int
     winner: npt.NDArray[np.int8]
     ids: npt.NDArray[np.uint64]
+    shown: npt.NDArray[np.bool_] | None
 
     @classmethod
-    def read(cls, paths: Sequence[Path]) -> "_Ends":
+    def read(cls, paths: Sequence[Path], items_shown: npt.NDArray[np.bool_] | None) -> "_Ends":
         columns = ["item_0", "item_1", "winner", "pair_id"]
         table = pa.concat_tables([pq.read_table(path, columns=columns, partitioning=None) for path in paths])
+        first, second = table["item_0"].to_numpy(), table["item_1"].to_numpy()
         return cls(
-            table["item_0"].to_numpy(),
-            table["item_1"].to_numpy(),
+            first,
+            second,
             pc.fill_null(table["winner"], -1).to_numpy(),
-            np.concatenate([np.zeros(0, np.uint64), *map(_numbers, table["pair_id"].chunks)]),
+            np.concatenate([np.zeros(0, np.uint64), *map(id_numbers, table["pair_id"].chunks)]),
+            items_shown[first] & items_shown[second] if items_shown is not None else None,
         )
 
     def gap(self, values: npt.NDArray[np.floating[Any]], part: slice = slice(None)) -> Float:
@@ -176,6 +181,8 @@ class _Ends:
     def rank(self, scores: ItemScores) -> npt.NDArray[np.int32]:
         """1 for the largest gap, equal ones by pair_id; 0 where there is none."""
         gap = self.gap(scores.values)
+        if self.shown is not None:
+            gap = np.where(self.shown, gap, np.nan)
         have = np.flatnonzero(~np.isnan(gap))
         falling = -gap[have]
         order = np.argsort(falling)
@@ -190,15 +197,6 @@ class _Ends:
         return ranks
 
 
-def _numbers(ids: pa.Array) -> npt.NDArray[np.uint64]:
-    """Ids of sixteen hex digits as the numbers they spell."""
-    texts = pa.concat_arrays([ids])  # from offset 0
-    digits = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[: 16 * len(texts)].reshape(-1, 16)
-    values = (digits & 15) + 9 * (digits >> 6)  # "0" to "9" and "a" to "f"
-    pairs = values[:, 0::2] << 4 | values[:, 1::2]
-    return np.ascontiguousarray(pairs).view(">u8").reshape(-1).astype(np.uint64)
-
-
 def _rows(
     paths: Sequence[Path],
     beside: Path,
@@ -206,6 +204,7 @@ def _rows(
     scored: Mapping[str, _Scored],
     facts: ItemFacts | None,
     ratings: Mapping[str, Float],
+    marks: PairMarks,
 ) -> Iterator[pa.RecordBatch]:
     schema = wide_schema(list(scored), list(ratings))
     done = 0
@@ -214,6 +213,7 @@ def _rows(
         done = part.stop
         first, second = ends.item_0[part], ends.item_1[part]
         columns: list[pa.Array] = [pairs[field.name] for field in PAIR_COLUMNS]
+        columns += marks.columns(part)
         columns += [graph[field.name] for field in GRAPH_COLUMNS]
         columns += _fact_columns(facts, first, second)
         for values in ratings.values():
@@ -232,7 +232,8 @@ def _rows(
                 _statuses(found.status[first]),
                 _statuses(found.status[second]),
             ]
-        yield pa.RecordBatch.from_arrays([*columns, pa.array(votes), pa.array(agree)], schema=schema)
+        batch = pa.RecordBatch.from_arrays([*columns, pa.array(votes), pa.array(agree)], schema=schema)
+        yield batch if ends.shown is None else batch.filter(pa.array(ends.shown[part]))
 
 
 def _batches(paths: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

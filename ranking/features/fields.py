@@ -1,5 +1,5 @@
-"""The columns of a wide table that one may filter and sort by, with their kinds and meanings. Not how to
-filter.
+"""The columns of a wide table that one may filter and sort by, with their kinds and meanings. Not how to filter, and
+not what is derived from them.
 """
 
 from collections.abc import Iterable
@@ -12,18 +12,26 @@ from ranking.store.blobs import Store
 from ranking.store.snapshots import Snapshot
 
 Kind = Literal["text", "number", "boolean", "time"]
-Group = Literal["pair", "labels", "images", "ratings", "scores"]
+Group = Literal["pair", "prompt", "flags", "labels", "images", "ratings", "scores"]
 
 
 @dataclass(frozen=True)
 class Field:
     """A column: its name, what may be compared with it, one sentence on what it says, and where that comes from: the
-    pair itself, what the labels say of each other, the images' bytes, people's ratings, or scorers."""
+    pair itself, the prompt's text, what people flagged, what the labels say of each other, the images' bytes, people's
+    ratings, or scorers.
+
+    A derived field has `sql`, an expression over the columns that it `reads`, which are no derived ones. In it stand
+    `$low`, `$high`, `$mean` and `$deviation` for the scale of its `scorer`.
+    """
 
     name: str
     kind: Kind
     meaning: str
     group: Group = "pair"
+    sql: str | None = None
+    reads: tuple[str, ...] = ()
+    scorer: str | None = None
 
 
 _PAIR_FIELDS = (
@@ -44,6 +52,13 @@ _PAIR_FIELDS = (
     Field("created_at", "time", "when it was judged, UTC"),
     Field("source", "number", "index of the source file in the dataset"),
     Field("row", "number", "row within the source file, from 0"),
+)
+_FLAG_FIELDS = (
+    Field("flags", "number", "marks of people against the pair that stand, of all kinds", "flags"),
+    Field("flag_wrong_label", "boolean", "whether somebody marked it: the label names the worse image", "flags"),
+    Field("flag_both_bad", "boolean", "whether somebody marked it: neither image is fit to be learnt from", "flags"),
+    Field("flag_unsafe", "boolean", "whether somebody marked it: it should be shown to nobody", "flags"),
+    Field("flag_duplicate", "boolean", "whether somebody marked it: it says the same as another pair", "flags"),
 )
 _GRAPH_FIELDS = (
     Field("wins_0", "number", "pairs under this prompt that image 0 won", "labels"),
@@ -161,7 +176,7 @@ def known_fields(scorers: Iterable[str], ratings: Iterable[str]) -> dict[str, Fi
     """The fields of a wide table with these scorers and kinds of ratings."""
     rated = [field for name in ratings for field in _rating_fields(name)]
     scored = [field for name in scorers for field in _scorer_fields(name)]
-    known = (*_PAIR_FIELDS, *_GRAPH_FIELDS, *_FACT_FIELDS, *rated, *scored, *_VOTE_FIELDS)
+    known = (*_PAIR_FIELDS, *_FLAG_FIELDS, *_GRAPH_FIELDS, *_FACT_FIELDS, *rated, *scored, *_VOTE_FIELDS)
     return {field.name: field for field in known}
 
 

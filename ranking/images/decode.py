@@ -24,6 +24,15 @@ class ImageError(RowError):
     default_code = "image"
 
 
+class TakenDownError(ImageError):
+    """An image that was taken down: its bytes are not given out. `sha256` is theirs where they were read to be told by
+    it."""
+
+    def __init__(self, uid: str, *, sha256: str | None = None) -> None:
+        super().__init__(f"image {uid} was taken down", status=schema.TAKEN_DOWN)
+        self.sha256 = sha256
+
+
 Found = bytes | ImageError | None
 """What a source has for an image: its bytes, nothing, or the reason why there are none to be had."""
 
@@ -37,6 +46,20 @@ def decode_rgb(data: Found) -> Image.Image:
     JPEG, PNG or WebP, animations, and data that ends early or does not decode; and the error that came instead of
     bytes.
     """
+    with _opened(data) as image:
+        image.load()
+        return _over_white(image)
+
+
+def format_of(data: Found) -> str:
+    """ "JPEG", "PNG" or "WEBP", by the header alone. Raises ImageError for what `decode_rgb` refuses, as far as a
+    header shows it: data that ends early or does not decode passes."""
+    with _opened(data) as image:
+        return str(image.format)
+
+
+@contextmanager
+def _opened(data: Found) -> Iterator[Image.Image]:
     if isinstance(data, ImageError):
         raise data
     if not data:
@@ -50,8 +73,7 @@ def decode_rgb(data: Found) -> Image.Image:
                 raise ImageError(f"the image has {width} × {height} pixels", status=schema.TOO_LARGE)
             if getattr(image, "n_frames", 1) != 1:
                 raise ImageError("the image is an animation", status=schema.UNSUPPORTED)
-            image.load()
-            return _over_white(image)
+            yield image
     except ImageError:
         raise
     except Image.DecompressionBombError as error:

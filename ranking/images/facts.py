@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ranking.images.decode import Found, ImageError
+from ranking.images.decode import Found, ImageError, TakenDownError
 from ranking.names import canonical_json, sha256_hex
 from ranking.schema import FACTS_NAME, OK
 
@@ -43,6 +43,8 @@ def facts_of(data: Found, image: Image.Image | ImageError) -> ImageFacts:
     known = data if isinstance(data, bytes) and data else None
     size = len(known) if known else None
     sha256 = hashlib.sha256(known).hexdigest() if known else None
+    if isinstance(data, TakenDownError):
+        return ImageFacts(data.status, None, data.sha256)  # so that its copies are told in later snapshots, too
     if isinstance(image, ImageError):
         return ImageFacts(image.status, size, sha256)
     return ImageFacts(OK, size, sha256, image.width, image.height, perceptual_hash(image))

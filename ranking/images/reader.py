@@ -21,8 +21,10 @@ import pyarrow.compute as pc
 from ranking import duck, schema
 from ranking.datasets import Dataset, Source
 from ranking.errors import SourceError
+from ranking.flags.takedowns import LiveTakedowns
 from ranking.images.cells import Footer, read_footer, read_images
-from ranking.images.decode import MAX_BYTES, Found, ImageError, too_large
+from ranking.images.decode import MAX_BYTES, Found, ImageError, TakenDownError, too_large
+from ranking.names import sha256_hex
 from ranking.store.blobs import Store
 
 log = logging.getLogger("pairsieve.images")
@@ -40,13 +42,16 @@ _AT_ONCE = 8
 class ImageReader:
     """Reads a dataset's images. What it remembers between calls are the footers of a few sources.
 
-    Without `fetch` (ranking.images.fetch.UrlFetcher) images behind an address are missing.
+    Without `fetch` (ranking.images.fetch.UrlFetcher) images behind an address are missing. Of an image that was taken
+    down, by its name or its bytes, nobody gets more than a TakenDownError: all that shows, scores, exports or trains
+    reads here.
     """
 
     def __init__(self, store: Store, dataset: Dataset, *, fetch: FetchUrl | None = None) -> None:
         self._store = store
         self._dataset = dataset
         self._fetch = fetch
+        self._takedowns = LiveTakedowns(store)
         self._sources = {source.index: source for source in dataset.sources}
         self._footers: dict[tuple[int, int], Footer] = {}
         self._warned: set[str] = set()
@@ -84,6 +89,19 @@ class ImageReader:
 
         Raises SourceError for a source that is gone, changed or damaged.
         """
+        taken = self._takedowns.now()
+        if not taken:
+            yield from self._read_each(items)
+            return
+        named = taken.of(self._dataset.name)
+        hidden = pc.is_in(items["image_uid"].cast(pa.string()), value_set=pa.array(sorted(named), pa.string()))
+        for uid in pc.unique(items.filter(hidden)["image_uid"]).to_pylist():
+            yield uid, TakenDownError(uid)
+        for uid, found in self._read_each(items.filter(pc.invert(hidden))):
+            sha256 = sha256_hex(found) if taken.contents and isinstance(found, bytes) else None
+            yield uid, TakenDownError(uid, sha256=sha256) if sha256 in taken.contents else found
+
+    def _read_each(self, items: pa.Table) -> Iterator[tuple[str, Found]]:
         pointed = pc.or_(pc.is_valid(items["column"]), pc.is_valid(items["file"]))
         seen: set[str] = set()
         ranked = items.select(POINTER).append_column("pointed", pointed)

@@ -2,6 +2,8 @@
 that is damaged is as good as none."""
 
 import io
+import os
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +11,11 @@ from types import TracebackType
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ranking.errors import SourceError
+from ranking.errors import NotFoundError, SourceError
 from ranking.images.cells import Footer, read_footer, read_images
 from ranking.names import check_id
 from ranking.store.blobs import Store
@@ -90,13 +93,45 @@ class PackWriter:
             self._waiting.clear()
 
 
+def drop_thumbnails(store: Store, unit: str, uids: Collection[str]) -> bool:
+    """Make the pack of a unit anew without these images, so that their bytes are gone from the store; False if it has
+    none of them. A pack that is damaged goes as a whole. What is killed in between leaves no pack."""
+    key = pack_key(unit)
+    try:
+        pack = pq.read_table(store.local(key), partitioning=None)
+        keep = pc.invert(pc.is_in(pack["image_uid"], value_set=pa.array(sorted(uids), pa.string())))
+        rest = pack.filter(keep)
+    except NotFoundError:
+        return False
+    except (pa.ArrowException, OSError, KeyError):
+        store.delete(key)
+        return True
+    if rest.num_rows == pack.num_rows:
+        return False
+    with PackWriter(store) as writer:
+        for batch in rest.to_batches(max_chunksize=_ROWS):
+            for uid, webp in zip(batch["image_uid"].to_pylist(), batch["webp"].to_pylist(), strict=True):
+                writer.add(uid, webp)
+        store.delete(key)
+        if rest.num_rows:
+            writer.put(unit)
+    return True
+
+
+def packed_uids(path: Path) -> frozenset[str]:
+    """The images that a pack in a file has thumbnails of; SourceError where it is damaged or gone."""
+    return frozenset(Pack.open(path).rows)
+
+
 @dataclass(frozen=True)
 class Pack:
-    """What is in a pack: the row of each image. Thumbnails stay in the file until they are read."""
+    """What is in a pack: the row of each image. Thumbnails stay in the file until they are read. `written` tells this
+    file from one that was put in its place."""
 
     path: Path
     footer: Footer
     rows: dict[str, int]
+    written: tuple[int, int]
 
     @classmethod
     def open(cls, path: Path) -> "Pack":
@@ -107,14 +142,18 @@ class Pack:
             for group in range(len(footer.starts) - 1):
                 for row, uid in _column(file, path, footer, "image_uid", range(*footer.starts[group : group + 2])):
                     rows[uid.decode(errors="replace")] = row
-        return cls(path, footer, rows)
+            written = _written(file)
+        return cls(path, footer, rows, written)
 
     def read(self, uid: str) -> bytes | None:
-        """The thumbnail of an image, or None if it has none here; SourceError where the file is damaged or gone."""
+        """The thumbnail of an image, or None if it has none here; SourceError where the file is damaged, gone or
+        another one by now."""
         row = self.rows.get(uid)
         if row is None:
             return None
         with _open(self.path) as file:
+            if _written(file) != self.written:
+                raise SourceError(f"thumbnails {self.path.name} were made anew", code="made-anew")
             ((_, webp),) = _column(file, self.path, self.footer, "webp", range(row, row + 1))
         return webp
 
@@ -124,6 +163,11 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb", buffering=0)
     except OSError as error:
         raise SourceError(f"thumbnails {path.name} cannot be read ({error.strerror})") from error
+
+
+def _written(file: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_ino, status.st_mtime_ns
 
 
 def _column(file: BinaryIO, path: Path, footer: Footer, column: str, rows: range) -> list[tuple[int, bytes]]:

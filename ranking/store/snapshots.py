@@ -7,6 +7,7 @@ from typing import Any
 
 from ranking.datasets import list_datasets
 from ranking.errors import NotFoundError, StoreError
+from ranking.flags.pinned import FlagsPin, flaws_of, pin_flags
 from ranking.names import canonical_json, parse_json, scorer_name, sha256_hex, utc_now
 from ranking.store.blobs import Store
 from ranking.store.commits import Commit, list_commits
@@ -38,7 +39,8 @@ class DatasetPin:
 class Snapshot:
     """A numbered state of the store. `scorers` says which scorer id stands for each scorer name: the one with
     most rows, ties going to the lexically first. `members` are all commits, those of image facts and embeddings
-    (`shards.kind_of`) included. `sha` covers datasets, scorers and members, so it is the same elsewhere."""
+    (`shards.kind_of`) included. `flags` are the marks and take-downs that it saw, None where nothing was flagged. `sha`
+    covers datasets, scorers, members and flags, so it is the same elsewhere."""
 
     n: int
     sha: str
@@ -47,6 +49,7 @@ class Snapshot:
     datasets: dict[str, DatasetPin]
     scorers: dict[str, str]
     members: tuple[Member, ...]
+    flags: FlagsPin | None = None
 
     @property
     def score_members(self) -> tuple[Member, ...]:
@@ -63,7 +66,7 @@ def create_snapshot(store: Store) -> Snapshot:
         latest = latest_snapshot(store)
         datasets = {found.name: DatasetPin(found.revision, found.revision_sha) for found in list_datasets(store)}
         members = _checked_members(store, list_commits(store))
-        content = _content(datasets, _chosen_scorers(members), members)
+        content = _content(datasets, _chosen_scorers(members), members, pin_flags(store, list(datasets)))
         sha = sha256_hex(canonical_json(content))
         if latest is not None and latest.sha == sha:
             return latest
@@ -103,13 +106,14 @@ def get_snapshot(store: Store, n: int) -> Snapshot:
             | {
                 "datasets": {name: DatasetPin(**pin) for name, pin in record["datasets"].items()},
                 "members": tuple(Member(**member) for member in record["members"]),
+                "flags": FlagsPin.parse(record["flags"]) if "flags" in record else None,
             }
         )
     except (KeyError, TypeError) as error:
         raise StoreError(
             f"{key} does not read as a snapshot", code="damaged", hint="restore it from a copy of the store"
         ) from error
-    content = _content(snapshot.datasets, snapshot.scorers, snapshot.members)
+    content = _content(snapshot.datasets, snapshot.scorers, snapshot.members, snapshot.flags)
     if sha256_hex(canonical_json(content)) != snapshot.sha:
         raise StoreError(
             f"{key} is damaged: its content does not have its sha",
@@ -139,7 +143,7 @@ def verify_snapshot(store: Store, snapshot: Snapshot) -> list[str]:
             problems.append(f"{member.file} is missing")
         elif found != member.sha256:
             problems.append(f"{member.file} is damaged: its sha256 is not {member.sha256}")
-    return problems
+    return problems + flaws_of(store, snapshot.flags)
 
 
 def _checked_members(store: Store, commits: list[Commit]) -> tuple[Member, ...]:
@@ -174,12 +178,16 @@ def fullest_ids(members: Iterable[Member | Commit]) -> dict[str, str]:
     return dict(sorted(chosen.items()))
 
 
-def _content(datasets: dict[str, DatasetPin], scorers: dict[str, str], members: tuple[Member, ...]) -> dict[str, Any]:
-    return {
+def _content(
+    datasets: dict[str, DatasetPin], scorers: dict[str, str], members: tuple[Member, ...], flags: FlagsPin | None
+) -> dict[str, Any]:
+    content = {
         "datasets": {name: asdict(pin) for name, pin in datasets.items()},
         "scorers": scorers,
         "members": [asdict(member) for member in members],
     }
+    # Where nobody flagged anything the content, and so the hash, is what it was before there were flags.
+    return content | ({"flags": flags.content()} if flags is not None else {})
 
 
 def snapshot_key(n: int) -> str:

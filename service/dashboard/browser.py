@@ -35,6 +35,7 @@ _CHART = (640, 130)
 _HEADINGS = {
     "scores": "Scorers",
     "labels": "Other labels",
+    "flags": "Flags",
     "images": "Images",
     "ratings": "Ratings",
     "pair": "The pair",

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ranking.datasets import get_dataset
 from ranking.errors import StoreError
+from ranking.flags.purge import purge_unit
 from ranking.images import ImageReader
 from ranking.images.facts import FACTS_ID, ImageFacts
 from ranking.images.fetch import url_fetcher
@@ -105,6 +106,8 @@ def score_slice(
             )
             for each in scorer_ids
         }
+        if pack is not None:
+            purge_unit(store, dataset, piece.unit)
     _check_counts(written, items.num_rows)
     return SliceReport(
         unit=piece.unit,
