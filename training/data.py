@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ranking.datasets import get_dataset
 from ranking.errors import PairsieveError
+from ranking.flags.copies import without_taken_down
 from ranking.images import ImageError, ImageReader, decode_rgb
 from ranking.images.fetch import url_fetcher
 from ranking.settings import load_settings
@@ -25,7 +26,8 @@ _ENCODE_BATCH = 64
 class Pairs:
     """N pairs ready to train on: latents of the distinct images, float32 (M, C, h, w), and indices into them.
 
-    `skipped` counts pairs of the subset with an image that could not be read.
+    `skipped` counts pairs of the subset with an image that could not be read, `taken_down` those with one that somebody
+    took down since, if only a moment ago.
     """
 
     latents: Tensor
@@ -33,6 +35,7 @@ class Pairs:
     loser: Tensor
     prompts: list[str]
     skipped: int
+    taken_down: int = 0
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -50,7 +53,8 @@ def load_pairs(
 
     Raises PairsieveError where no pair has two readable images.
     """
-    table = subset_pairs(store, subset)
+    dataset = get_dataset(store, subset.dataset)
+    table, taken_down = without_taken_down(store, dataset, subset_pairs(store, subset))
     rows = list(
         zip(
             table["winner_uid"].to_pylist(),
@@ -60,7 +64,7 @@ def load_pairs(
         )
     )
     uids = {uid for winner, loser, _ in rows for uid in (winner, loser)}
-    reader = ImageReader(store, get_dataset(store, subset.dataset), fetch=url_fetcher(load_settings()))
+    reader = ImageReader(store, dataset, fetch=url_fetcher(load_settings()))
     place: dict[str, int] = {}
     parts: list[Tensor] = []
     # In the order in which they lie in their sources: each is passed once, however many row groups it has.
@@ -92,6 +96,7 @@ def load_pairs(
         loser=torch.tensor([place[loser] for _, loser, _ in usable]),
         prompts=[prompt for _, _, prompt in usable],
         skipped=len(rows) - len(usable),
+        taken_down=taken_down,
     )
 
 

@@ -54,7 +54,8 @@ class Step:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run left: the store folder of its files, and its first and last numbers."""
+    """What a finished run left: the store folder of its files, and its first and last numbers. Of the subset's pairs it
+    saw `pairs`; of the others an image could not be read (`skipped`) or was taken down."""
 
     output: str
     pairs: int
@@ -66,6 +67,7 @@ class RunResult:
     seconds: float
     device: str
     model_fingerprint: str
+    taken_down: int = 0
 
 
 def train(
@@ -134,6 +136,7 @@ def train(
         seconds=seconds,
         device=device,
         model_fingerprint=model.fingerprint,
+        taken_down=pairs.taken_down,
     )
     finish_run(store, run_id, asdict(result))
     return RunResult(**run_result(store, run_id))

@@ -15,6 +15,7 @@ from ranking.features.items import image_numbers
 from ranking.flags.pinned import pinned_marks, pinned_takedowns
 from ranking.flags.takedowns import taken_in
 from ranking.flags.words import KINDS
+from ranking.images.facts import FACTS_ID
 from ranking.store.blobs import Store
 from ranking.store.snapshots import Member, Snapshot
 
@@ -53,16 +54,24 @@ def pair_marks(store: Store, snapshot: Snapshot, dataset: str, ids: npt.NDArray[
     return PairMarks(count, kinds)
 
 
-def shown_items(store: Store, snapshot: Snapshot, dataset: Dataset, facts: Sequence[Member]) -> Bool | None:
-    """For each item of the dataset whether its image may be shown, bool of shape (n_items,); None where all may.
-
-    Taken down is what the snapshot's take-downs name, and what has the bytes of one by the snapshot's `facts`.
-    """
+def hidden_images(
+    store: Store, snapshot: Snapshot, dataset: Dataset, facts: Sequence[Member] | None = None
+) -> frozenset[str]:
+    """The images of the dataset that the snapshot's take-downs name, or whose bytes they name by the snapshot's facts
+    (those of the dataset, where they are not given)."""
     named, contents = taken_in(pinned_takedowns(store, snapshot.flags), dataset.name)
-    if not named and not contents:
+    if facts is None:
+        units = {piece.unit for piece in dataset.slices}
+        facts = [each for each in snapshot.members if each.scorer_id == FACTS_ID and each.unit in units]
+    return named | _with_contents(store, facts, contents)
+
+
+def shown_items(store: Store, snapshot: Snapshot, dataset: Dataset, facts: Sequence[Member]) -> Bool | None:
+    """For each item of the dataset whether its image may be shown, bool of shape (n_items,); None where all may."""
+    taken = hidden_images(store, snapshot, dataset, facts)
+    if not taken:
         return None
     uids = image_numbers(store, dataset)
-    taken = {*named, *_with_contents(store, facts, contents)}
     hidden = pc.is_in(uids.dictionary, value_set=pa.array(sorted(taken), pa.string()))
     if not pc.any(hidden).as_py():
         return None
@@ -70,13 +79,13 @@ def shown_items(store: Store, snapshot: Snapshot, dataset: Dataset, facts: Seque
     return shown
 
 
-def _with_contents(store: Store, facts: Sequence[Member], contents: frozenset[str]) -> set[str]:
+def _with_contents(store: Store, facts: Sequence[Member], contents: frozenset[str]) -> frozenset[str]:
     """The images whose bytes have one of these hashes."""
     wanted, found = pa.array(sorted(contents), pa.string()), set[str]()
     for path in store.checked_paths((member.file, member.sha256) for member in facts) if contents else ():
         table = pq.read_table(path, columns=["image_uid", "sha256"], partitioning=None)
         found.update(table.filter(pc.is_in(table["sha256"], value_set=wanted))["image_uid"].to_pylist())
-    return found
+    return frozenset(found)
 
 
 def id_numbers(ids: pa.Array) -> npt.NDArray[np.uint64]:
