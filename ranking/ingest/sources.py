@@ -4,10 +4,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
 from ranking.errors import SourceError, UsageError
+
+DESCRIPTIONS: Final = ("croissant.json", "dataset_infos.json", "manifest.json")
+"""Files that describe a dataset beside its data, of Croissant, the hub and our own exports: no pairs of a folder."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ def find_sources(source: str | Path, suffixes: Sequence[str]) -> list[SourceFile
     """The file itself, or the files of a folder and its subfolders that end in one of `suffixes`, by path.
 
     A source is a path, file://, s3://bucket/prefix or hf://datasets/org/name[@revision]/path, whose revision is
-    resolved to a commit here, once. Names that begin with a dot are left out. Raises SourceError if the source is
-    missing, cannot be reached or has no such file, UsageError if its address is not one.
+    resolved to a commit here, once. Names that begin with a dot and, of a folder, DESCRIPTIONS are left out. Raises
+    SourceError if the source is missing, cannot be reached or has no such file, UsageError if its address is not one.
     """
     scheme = scheme_of(source)
     if scheme == "s3":
@@ -53,7 +56,7 @@ def find_sources(source: str | Path, suffixes: Sequence[str]) -> list[SourceFile
     if isinstance(found, SourceFile):
         return [found]
     ends = tuple(suffixes)
-    kept = [file for file in found if file.name.lower().endswith(ends)]
+    kept = [file for file in found if file.name.lower().endswith(ends) and file.name not in DESCRIPTIONS]
     if not kept:
         raise SourceError(
             f"source {source} has no file that ends in {', '.join(suffixes)}",

@@ -12,6 +12,7 @@ from ranking.ingest.sources import SourceFile
 
 _REQUIRED = ("caption", "image_0_uid", "image_1_uid", "label_0", "label_1")
 _OPTIONAL = ("has_label", "user_id", "model_0", "model_1", "created_at", "ranking_id")
+_OURS = ("pair_id", "rater", "votes_0", "votes_1")  # what our own exports have besides, and Pick-a-Pic has not
 _IMAGES = ("jpg_0", "jpg_1")
 
 
@@ -24,7 +25,8 @@ def read(file: SourceFile, _options: Options) -> Iterator[pa.RecordBatch]:
     """The file's judgements; the images stay where they are."""
     names = parquet.schema_of(file).names
     images = [name if name in names else None for name in _IMAGES]
-    for batch in parquet.batches(file, [name for name in (*_REQUIRED, *_OPTIONAL) if name in names]):
+    wanted = (*_REQUIRED, *_OPTIONAL, *_OURS)
+    for batch in parquet.batches(file, [name for name in wanted if name in names]):
         columns = {
             "row": batch.rows,
             "prompt": batch.text("caption"),
@@ -32,11 +34,13 @@ def read(file: SourceFile, _options: Options) -> Iterator[pa.RecordBatch]:
             "image_1_uid": batch.text("image_1_uid"),
             "label_0": batch.number("label_0"),
             "label_1": batch.number("label_1"),
-            "rater": batch.text("user_id"),
+            "votes_0": batch.number("votes_0"),
+            "votes_1": batch.number("votes_1"),
+            "rater": pc.coalesce(batch.text("user_id"), batch.text("rater")),
             "model_0": batch.text("model_0"),
             "model_1": batch.text("model_1"),
             "created_at": batch.time("created_at"),
-            "ranking": batch.text("ranking_id"),
+            "ranking": pc.coalesce(batch.text("ranking_id"), batch.text("pair_id")),
             **batch.places(images[0], images[1]),
         }
         yield judgements(columns, reasons={NO_LABEL: pc.equal(batch.flag("has_label"), False)})
