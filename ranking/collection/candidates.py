@@ -11,6 +11,7 @@ from ranking.collection.derived import FOLDERS, describes
 from ranking.collection.named import Named, read_named
 from ranking.store.backend import Entry, is_scratch
 from ranking.store.blobs import Store
+from ranking.studies import STUDIES
 from ranking.trained import SCORERS
 
 DAY = 86_400.0
@@ -138,6 +139,10 @@ def _scorer_files(key: str, named: Named) -> str | None:  # noqa: ARG001
     return None if key.endswith("/manifest.json") else "scorer files"
 
 
+def _study_files(key: str, named: Named) -> str | None:  # noqa: ARG001
+    return "study files" if key.split("/")[3:4] == ["tallies"] else None
+
+
 def _run_outputs(key: str, named: Named) -> str | None:
     parts = key.split("/")
     if len(parts) < 4 or not parts[2].startswith("output-") or parts[1] not in named.outputs:
@@ -167,6 +172,7 @@ _FOLDERS: dict[str, Callable[[str, Named], str | None]] = {
     "datasets": _dataset_files,
     "subsets": _subset_files,
     "runs": _run_outputs,
+    STUDIES: _study_files,
     SCORERS: _scorer_files,
     **dict.fromkeys(FOLDERS, _derived_tables),
     "thumbs": _thumbnails,

@@ -13,14 +13,16 @@ from ranking.store.blobs import Store
 from ranking.store.commits import list_commits
 from ranking.store.refs import list_refs
 from ranking.store.snapshots import get_snapshot, snapshot_numbers
+from ranking.studies import list_studies, read_cell, study_keys
 from ranking.subsets.catalog import list_subsets
 from ranking.trained import list_trained
 
 
 @dataclass(frozen=True)
 class Named:
-    """The keys of files that a marker, revision, snapshot, subset, trained scorer or useful derived table names; the
-    units of all datasets; the numbers of snapshots that are the newest, or that a subset or pin cites; their hashes,
+    """The keys of files that a marker, revision, snapshot, subset, trained scorer, study or useful derived table names;
+    the units of all datasets; the numbers of snapshots that are the newest, or that a subset, study or pin cites; their
+    hashes,
     with those of the revisions that they saw or that are the newest; and for each run that has ended the folder of
     the output that counts, or None."""
 
@@ -47,6 +49,9 @@ def read_named(store: Store) -> Named:
     for subset in list_subsets(store):
         files.add(subset.pairs_key)
         cited[subset.snapshot.n] = subset.snapshot.sha
+    for study in list_studies(store):
+        cited[study.snapshot.n] = study.snapshot.sha
+    files.update(read_cell(store, key).tallies.file for key in study_keys(store)[1])
     for found in list_refs(store):
         cited[found.snapshot] = found.sha
     numbers = snapshot_numbers(store)

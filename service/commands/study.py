@@ -93,32 +93,30 @@ def studies(
 
 
 def print_result(result: dict[str, Any]) -> None:
-    """The table for a terminal: a value with its interval per arm and judge, and the differences from random."""
+    """A table per judge: each arm's value and interval, its seeds, and how much more than random that is."""
     from service.console import out, print_table
-    from training.study.result import mean_pairs
+    from training.study.result import mean_pairs, shown
 
-    judges = result["judges"]
-    about = result["study"]
-    out.print()
-    print_table(
-        f"{about['name']}: {about['dataset']}, snapshot {about['snapshot']['n']}",
-        ["arm", "pairs", *(judge["name"] for judge in judges)],
-        [
-            [_called(arm), mean_pairs(arm), *(_cell(arm["judged"][judge["name"]], judge["form"]) for judge in judges)]
-            for arm in result["arms"]
-        ],
-    )
-    compared = [arm for arm in result["arms"] if any(found["over_random"] for found in arm["judged"].values())]
-    if compared:
+    for judge in result["judges"]:
+        name, form = judge["name"], judge["form"]
+        rows = []
+        for arm in result["arms"]:
+            found = arm["judged"][name]
+            seeds = {value for value in found["seeds"].values() if value is not None}
+            spread = f"{shown(min(seeds), form)}…{shown(max(seeds), form)}" if len(seeds) > 1 else ""
+            over = found["over_random"] or {}
+            rows.append(
+                [
+                    f"{arm['name'] if arm['role'] == 'arm' else '· ' + arm['name']}{' *' if found['circular'] else ''}",
+                    mean_pairs(arm),
+                    *(shown(found["value"], form), _interval(found, form), spread),
+                    shown(over["value"], form, signed=True) if over else "",
+                    _interval(over, form, signed=True) if over else "",
+                ]
+            )
         out.print()
-        print_table(
-            "more than random",
-            ["arm", *(judge["name"] for judge in judges)],
-            [
-                [_called(arm), *(_more(arm["judged"][judge["name"]], judge["form"]) for judge in judges)]
-                for arm in compared
-            ],
-        )
+        unit = ", percent" if form == "share" else ""
+        print_table(f"{name}{unit}", ["arm", "pairs", "", "95 %", "seeds", "over random", "95 %"], rows)
     out.print()
     for line in remarks(result):
         out.print(line, highlight=False, soft_wrap=True, style="dim")
@@ -129,8 +127,9 @@ def remarks(result: dict[str, Any]) -> list[str]:
     about = result["study"]
     seeds = ", ".join(map(str, about["seeds"]))
     lines = [
-        f"[..] 95 % bootstrap over prompts, {about['resamples']:,} resamples, the same for every arm; not corrected "
-        f"for the number of arms. (..) smallest and largest value over seeds {seeds}, where the seed moves it."
+        f"95 %: {about['resamples']:,} bootstrap resamples of the prompts, the same for every arm (Wilson's where all "
+        "or none are right), not corrected for the number of arms. Where the seed moves an arm, the mean over seeds "
+        f"{seeds}, and the smallest and largest of them: the interval does not cover the choice of the seed."
     ]
     if any(found["circular"] for arm in result["arms"] for found in arm["judged"].values()):
         lines.append("* circular: the arm selects by what this judge judges by.")
@@ -183,27 +182,7 @@ def _facts(study: Study) -> dict[str, Any]:
     }
 
 
-def _called(arm: dict[str, Any]) -> str:
-    return str(arm["name"]) if arm["role"] == "arm" else f"· {arm['name']}"
-
-
-def _cell(found: dict[str, Any], form: str) -> str:
+def _interval(found: dict[str, Any], form: str, *, signed: bool = False) -> str:
     from training.study.result import shown
 
-    if found["value"] is None:
-        return "–"
-    text = f"{shown(found['value'], form)} [{shown(found['low'], form)}, {shown(found['high'], form)}]"
-    seeds = [value for value in found["seeds"].values() if value is not None]
-    if len(set(seeds)) > 1:
-        text += f" ({shown(min(seeds), form)}–{shown(max(seeds), form)})"
-    return f"{text} *" if found["circular"] else text
-
-
-def _more(found: dict[str, Any], form: str) -> str:
-    from training.study.result import shown
-
-    over = found["over_random"]
-    if over is None or over["value"] is None:
-        return "–"
-    value, low, high = (shown(over[part], form, signed=True) for part in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    return f"{shown(found['low'], form, signed=signed)}…{shown(found['high'], form, signed=signed)}"

@@ -78,7 +78,8 @@ def trade_off(result: dict[str, Any], across: dict[str, Any], up: dict[str, Any]
     for tick in round_ticks(low, high):
         marks.append(f'<line class="grid" x1="{edge}" y1="{y(tick):.1f}" x2="{_SIDE - 16}" y2="{y(tick):.1f}"/>')
         marks.append(f'<text x="{edge - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{_tick(tick, up)}</text>')
-    taken: list[tuple[float, float, float]] = []
+    # Names make way for other names and for the dots, which take a line of their own.
+    taken = [(y(second) + 4, x(first) - 6, x(first) + 6) for _, first, second in points]
     for arm, first, second in sorted(points, key=lambda point: -point[2]):
         at, height = x(first), y(second)
         kind = "arm" if arm["role"] == "arm" else "control"

@@ -27,19 +27,20 @@ ORACLE = "oracle"
 ORACLES = ("oracle-labels", "oracle-gap")
 """Judges that only Toyworld has."""
 
-Reduce = Literal["mean", "perplexity"]
+Reduce = Literal["proportion", "mean", "perplexity"]
+Form = Literal["share", "number", "count"]
 
 
 @dataclass(frozen=True)
 class Judge:
     """One column of the table. `of` says whether it judges a subset or the model trained on it; `form` whether its
-    value is a share or another number; `reduce` how the sums of its tallies become one (`training.study.statistics`).
-    `scorers` and `fields` are what it judges by, `id` is the scorer's where it is one."""
+    value is a share, a count or another number; `reduce` how the sums of its tallies become one
+    (`training.study.statistics`). `scorers` and `fields` are what it judges by, `id` is that of a scorer."""
 
     name: str
     meaning: str
     of: Literal["subset", "model"]
-    form: Literal["share", "number"] = "share"
+    form: Form = "share"
     reduce: Reduce = "mean"
     scorers: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ SUBSET_JUDGES = (
         "oracle-labels",
         "share of labels that are right by Toyworld's oracle, of the pairs that it decides",
         "subset",
+        reduce="proportion",
     ),
     Judge("oracle-gap", "mean true utility of the winner less the loser's, by Toyworld's oracle", "subset", "number"),
     Judge("coverage", "share of the dataset's prompts that have a pair in the subset", "subset"),
@@ -62,7 +64,7 @@ SUBSET_JUDGES = (
         "effective-prompts",
         "e to the entropy of the prompts: as many prompts with equally many pairs would be as diverse",
         "subset",
-        "number",
+        "count",
         "perplexity",
     ),
     Judge(
@@ -131,9 +133,8 @@ def _judge(name: str, spec: StudySpec, table: PairTable) -> Judge:
         scorer = name.removeprefix(AGREES)
         if scorer not in table.scorers:
             raise UnknownNameError.among(f"scorer in judge {name}:", scorer, table.scorers)
-        return Judge(
-            name, f"share of labels that {scorer} agrees with, of the pairs it decides", "subset", scorers=(scorer,)
-        )
+        meaning = f"share of labels that {scorer} agrees with, of the pairs it decides"
+        return Judge(name, meaning, "subset", reduce="proportion", scorers=(scorer,))
     return _model_judge(name, spec, table, known=[*fixed, ORACLE, *(f"{AGREES}{each}" for each in table.scorers)])
 
 
@@ -157,7 +158,7 @@ def _model_judge(name: str, spec: StudySpec, table: PairTable, *, known: list[st
             f"judge {name} judges trained models, and study {spec.name} trains none",
             hint=f"add `train:`, or name one of {', '.join(known)}",
         )
-    return Judge(name, meaning, "model", scorers=scorers, id=found)
+    return Judge(name, meaning, "model", reduce="proportion", scorers=scorers, id=found)
 
 
 def _first_prompt(table: PairTable) -> str:

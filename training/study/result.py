@@ -86,13 +86,13 @@ def mean_pairs(arm: dict[str, Any]) -> int:
 
 
 def shown(value: float | None, form: str, *, signed: bool = False) -> str:
-    """A share in percent, another number with three digits that count; a dash for none."""
+    """A share in percent, a count with one decimal, another number with three; a dash for none."""
     if value is None:
         return "–"
     sign = "+" if signed else ""
     if form == "share":
         return f"{100 * value:{sign}.1f}"
-    return f"{value:{sign}.1f}" if abs(value) >= 10 else f"{value:{sign}.3f}"
+    return f"{value:{sign},.1f}" if form == "count" else f"{value:{sign}.3f}"
 
 
 def _arm(
@@ -122,7 +122,7 @@ def _notes(study: Study, arm: dict[str, Any], cells: Sequence[Cell]) -> list[str
     fewest = min(cell.pairs for cell in cells)
     if wanted is not None and fewest < wanted:
         return [f"only {fewest:,} of {wanted:,} pairs are there to take"]
-    if sizes and wanted not in sizes:
+    if arm["role"] != "all" and sizes and wanted not in sizes:
         return ["of another size than the others"]
     return []
 

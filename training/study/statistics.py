@@ -15,13 +15,15 @@ from training.study.tallies import Tally
 RESAMPLES = 2000
 _BLOCK = 40
 _SEED = 0
+_Z = 1.959963984540054
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval over prompts: percentiles of the bootstrap."""
+    """A value with its 95 % interval over prompts: percentiles of the bootstrap, or of a proportion that is 0 or 1, of
+    which no resample knows another, what `wilson` and `between` say."""
 
     value: float
     low: float
@@ -41,12 +43,13 @@ class Compared:
 def reduced(part: Floats, whole: Floats, how: Reduce) -> Floats:
     """The value of summed tallies, elementwise, NaN where nothing was counted.
 
+    proportion  part / whole, of things that are right or not
     mean        part / whole
     perplexity  exp(ln N − part / N) for N = whole and part = Σ n ln n: e to the entropy of the shares n / N
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(whole > 0, part / whole, np.nan)
-        return share if how == "mean" else np.where(whole > 0, np.exp(np.log(whole) - share), np.nan)
+        return share if how != "perplexity" else np.where(whole > 0, np.exp(np.log(whole) - share), np.nan)
 
 
 def compare(
@@ -69,14 +72,41 @@ def compare(
         members.setdefault(arm, []).append(column)
     point = {arm: float(values[columns].mean()) for arm, columns in members.items()}
     drawn = {arm: draws[:, columns].mean(axis=1) for arm, columns in members.items()}
+    means = {arm: _estimate(point[arm], drawn[arm]) for arm in members}
+    one_sided = {arm for arm in members if how == "proportion" and point[arm] in (0.0, 1.0)}
+    for arm in one_sided:
+        means[arm] = wilson(point[arm], effective(sums[1][:, members[arm]].mean(axis=1)))
     found = {}
     for arm in members:
         over = None
         if baseline in members and arm != baseline:
             over = _estimate(point[arm] - point[baseline], drawn[arm] - drawn[baseline])
+            over = between(means[arm], means[baseline]) if one_sided & {arm, baseline} else over
         seeds = {seed: float(values[column]) for column, (name, seed) in enumerate(cells) if name == arm}
-        found[arm] = Compared(_estimate(point[arm], drawn[arm]), seeds, over)
+        found[arm] = Compared(means[arm], seeds, over)
     return found
+
+
+def effective(whole: Floats) -> float:
+    """As how many independent things clusters of these sizes count at least (Kish): (Σ n)² / Σ n²."""
+    return float(whole.sum() ** 2 / (whole**2).sum()) if whole.any() else 0.0
+
+
+def wilson(share: float, n: float) -> Estimate:
+    """A proportion of n independent things with Wilson's score interval, 95 %."""
+    if n <= 0:
+        return Estimate(share, np.nan, np.nan)
+    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    reach = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    return Estimate(share, float(max(0.0, middle - reach)), float(min(1.0, middle + reach)))
+
+
+def between(first: Estimate, second: Estimate) -> Estimate:
+    """The difference of two estimates as if independent, by the limits of each (Newcombe's hybrid method)."""
+    value = first.value - second.value
+    down = np.hypot(first.value - first.low, second.high - second.value)
+    up = np.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(value, float(value - down), float(value + up))
 
 
 def _resamples(prompts: int, resamples: int) -> Iterator[Floats]:

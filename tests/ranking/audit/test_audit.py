@@ -15,6 +15,7 @@ from aged import DAY, age, age_all
 from embedded import CLIP, embed_all
 from pickapic_factory import rows, write
 from scored import score_all
+from studied import add_study
 
 from ranking import plan
 from ranking.audit import AuditReport, Finding, audit
@@ -68,6 +69,7 @@ def undamaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.put_if_absent(f"runs/{done}/output-1/unet/weights", b"weights")
     finish_run(store, done, {"output": f"runs/{done}/output-1"})
     beat_run(store, going)
+    add_study(store, subset, run=done)
     ingest(store, write(folder / "c.parquet", rows(4, first=40)), "cats", slice_items=4)
     job = plan.create_plan(store, "cats", [SHARP])
     first, second = (piece.unit for piece in job.slices[:2])
@@ -253,6 +255,22 @@ def edited_subset(store: Store) -> str:
     return rewrite(store, key, {"recipe": json.loads(store.get(key))["recipe"] | {"seed": 7}})
 
 
+def damaged_tallies(store: Store) -> str:
+    [key] = [key for key in store.list("studies") if "/tallies/" in key]
+    flip(store.local(key))
+    return key
+
+
+def cell_of_a_lost_subset(store: Store) -> str:
+    [key] = [key for key in store.list("studies") if "/cells/" in key]
+    return rewrite(store, key, {"subset": "best@0123456789ab"})
+
+
+def edited_study(store: Store) -> str:
+    [key] = [key for key in store.list("studies") if key.endswith("/study.json")]
+    return rewrite(store, key, {"spec": json.loads(store.get(key))["spec"] | {"seeds": [7]}})
+
+
 def deleted_output(store: Store) -> str:
     [key] = [key for key in store.list("runs") if key.endswith("done.json")]
     [output] = [key for key in store.list("runs") if "/output-1/" in key]
@@ -398,6 +416,9 @@ DAMAGES: list[tuple[str, Callable[[Store], str], int]] = [
     ("a flipped bit in a subset", damaged_subset, 3),
     ("a snapshot's file deleted with its marker", snapshot_of_a_deleted_file, 4),
     ("a deleted run output", deleted_output, 4),
+    ("a flipped bit in what a study counted", damaged_tallies, 3),
+    ("a study's cell of a lost subset", cell_of_a_lost_subset, 4),
+    ("an edited study", edited_study, 5),
     ("a flipped bit in the wide table", damaged_wide, 3),
     ("a label graph without its file", lambda s: deleted_derived(s, "graphs"), 4),
     ("another pair in the wide table", in_wide("pair_id", lambda _: "0" * 16), 8),

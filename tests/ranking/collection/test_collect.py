@@ -8,6 +8,7 @@ import pytest
 from aged import DAY, age, age_all, age_path
 from pickapic_factory import rows, write
 from scored import score_all, score_table
+from studied import add_study
 
 from ranking import plan
 from ranking.collection import Ages, collect, plan_collection, restore, store_time
@@ -21,6 +22,7 @@ from ranking.store.blobs import Store
 from ranking.store.commits import commit_scores, list_commits
 from ranking.store.refs import pin
 from ranking.store.snapshots import Snapshot, create_snapshot, get_snapshot, list_snapshots, verify_snapshot
+from ranking.studies import list_studies
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.select import create_subset
 
@@ -53,6 +55,16 @@ def test_a_store_in_which_everything_is_named_loses_nothing_however_old(store: S
     create_subset(store, parse_recipe(recipe()), snapshot)
     age_all(store, "", days=3650)
     assert found(store, snapshots=DAY) == []
+
+
+def test_what_a_cell_of_a_study_names_stays_and_what_a_killed_one_left_goes(store: Store, snapshot: Snapshot) -> None:
+    study, cell = add_study(store, create_subset(store, parse_recipe(recipe()), snapshot))
+    left = cell.tallies.file.replace(cell.tallies.sha256, "0" * 64)
+    store.put_if_absent(left, b"a killed study left this")
+    score_all(store, "pets", {"hue@11111111": len})  # another snapshot, so that only the study cites the first
+    age_all(store, "", days=3650)
+    assert found(store, snapshots=DAY) == [left]
+    assert [each.id for each in list_studies(store)] == [study.id]
 
 
 def test_a_score_file_that_no_marker_names_goes_when_it_is_old(store: Store, snapshot: Snapshot) -> None:
