@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.commands.export import export
 from service.commands.options import Json, open_store, snapshot_to_use
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def register(app: typer.Typer) -> None:
     group.command("create")(create)
     group.command("list")(list_all)
     group.command("show")(show)
+    group.command("export")(export)
     app.add_typer(group, name="subset")
 
 

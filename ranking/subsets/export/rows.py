@@ -17,8 +17,6 @@ from ranking.errors import StoreError
 from ranking.features.wide import pinned_dataset
 from ranking.flags.copies import uids_taken
 from ranking.flags.takedowns import LiveTakedowns
-from ranking.flags.copies import uids_taken
-from ranking.flags.takedowns import LiveTakedowns
 from ranking.images.reader import POINTER
 from ranking.names import sha256_hex
 from ranking.store.blobs import Store
