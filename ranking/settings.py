@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     image_hosts: str = Field(
         default="", description="hosts that they may come from, comma-separated; *.example.org for all below one"
     )
+    safety_words: str = Field(
+        default="", description="a YAML file of words, by category, that call a prompt unsafe; empty: our own list"
+    )
     max_attempts: int = Field(default=3, ge=1, description="tries before a slice or run is buried")
     lease_seconds: float = Field(
         default=600, gt=0, description="how long an attempt is left alone before another may start"

@@ -33,13 +33,18 @@ def command_line_page() -> str:
 FEATURES = """\
 # Features
 
-Made from the code by `make docs`. The columns of the wide table: what `where:` in a recipe, `field__op=value` in
-a URL and `sort=` may name. *scorer* stands for each scorer of the snapshot, *kind* for each kind of rating.
-How the labels' features are counted, and where they are approximate, is in [label-graph.md](label-graph.md).
+Made from the code by `make docs`. What `where:` in a recipe, `field__op=value` in a URL and `sort=` may name. *scorer*
+stands for each scorer of the snapshot, *kind* for each kind of rating. A field with *derived* is computed from others
+when something names it; one with *kept* is computed when something first names it and then kept beside the wide table:
+for the snapshot, or for the dataset's revision where it depends on that alone. The others are columns of the wide
+table. How the labels' features are counted, and where they are approximate, is in [label-graph.md](label-graph.md); what
+language and word lists can and cannot say in [text-features.md](text-features.md).
 """
 
 GROUPS = {
     "pair": "The pair itself",
+    "prompt": "What the prompt's text says",
+    "flags": "What people flagged",
     "labels": "What the labels say of each other",
     "images": "What the images' bytes say, once they were decoded",
     "ratings": "Ratings by people",
@@ -48,14 +53,17 @@ GROUPS = {
 
 
 def features_page() -> str:
-    """Markdown: every column of the wide table by where it comes from."""
-    from ranking.features.fields import known_fields
+    """Markdown: every field by where it comes from."""
+    from ranking.features.pairs import column_sets, known_fields
 
+    scopes = {field.name: columns.scope for columns in column_sets(["*scorer*"]).values() for field in columns.fields}
     fields = known_fields(["*scorer*"], ["*kind*"]).values()
     parts = [FEATURES]
     for group, title in GROUPS.items():
-        parts += [f"## {title}\n", "| field | kind | meaning |", "|---|---|---|"]
-        parts += [f"| {_name(each.name)} | {each.kind} | {each.meaning} |" for each in fields if each.group == group]
+        parts += [f"## {title}\n", "| field | kind | made | meaning |", "|---|---|---|---|"]
+        for field in (each for each in fields if each.group == group):
+            made = "derived" if field.sql is not None else f"kept, {scopes[field.name]}" if field.name in scopes else ""
+            parts.append(f"| {_name(field.name)} | {field.kind} | {made} | {field.meaning} |")
         parts.append("")
     return "\n".join(parts)
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from ranking.errors import PairsieveError
-from ranking.features.pairs import column_sets
+from ranking.features.pairs import column_versions
 from ranking.features.wide import VERSION as WIDE
 from ranking.graph.label_graph import VERSION as GRAPH
 from ranking.names import parse_json
@@ -38,8 +38,7 @@ def _version(folder: str, stem: str) -> int | None:
         return GRAPH
     if folder == "density":
         return DENSITY
-    columns = column_sets().get(stem.rpartition(".")[2])
-    return columns.version if columns else None
+    return column_versions().get(stem.partition(".")[0])
 
 
 def derived_files(store: Store, shas: frozenset[str]) -> dict[str, tuple[DataFile, ...]]:

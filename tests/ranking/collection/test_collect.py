@@ -15,6 +15,7 @@ from ranking.collection import Ages, collect, plan_collection, restore, store_ti
 from ranking.collection.candidates import extent
 from ranking.datasets import Dataset, get_dataset
 from ranking.errors import NotFoundError, PairsieveError
+from ranking.features.pairs import PairTable
 from ranking.features.wide import wide_table
 from ranking.ingest import ingest
 from ranking.runs import bury_run, finish_run, plan_run
@@ -275,6 +276,40 @@ def test_only_outputs_that_an_ended_run_does_not_name_go(store: Store, snapshot:
 def more_pairs(store: Store, tmp_path: Path) -> Snapshot:
     ingest(store, write(tmp_path / "more.parquet", rows(3, first=50)), "pets")
     return score_all(store, "pets", {"sharp@00000000": lambda _: 0.5})
+
+
+def test_columns_stay_for_as_long_as_what_they_were_computed_for(
+    store: Store, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    names = ["prompt_words", "prompt_unsafe", "pareto_0", "hue.2.prompt_mean"]
+    PairTable(store, snapshot, "pets").relation(names)
+    rescored = score_all(store, "pets", {"third@00000000": lambda _: 0.25})
+    PairTable(store, rescored, "pets").relation(names)
+    text, stale = [], []
+    for key in store.list("columns"):
+        if snapshot.sha[:16] in key:
+            stale.append(key)
+        elif rescored.sha[:16] not in key:
+            text.append(key)
+    assert (len(text), len(stale)) == (4, 4), "files with their descriptions: text and words, fronts and scales"
+    age_all(store, "columns", days=8)
+    age_all(store, "wide", days=8)
+    assert [key for key in found(store) if key.startswith("columns/")] == stale, "the revision is what it was"
+    more_pairs(store, tmp_path)
+    gone = [key for key in found(store, snapshots=0) if key.startswith("columns/")]
+    assert gone == list(store.list("columns")), "neither snapshot nor revision is of use any more"
+
+
+def test_columns_of_another_version_or_of_no_set_go(store: Store, snapshot: Snapshot) -> None:
+    PairTable(store, snapshot, "pets").relation(["prompt_words"])
+    kept = store.list("columns")
+    old = [f"columns/{snapshot.sha[:16]}/pets/{name}.json" for name in ("pareto.v0", "nothing.v1", "prompt-scale.a.v9")]
+    for key in old:
+        store.put_if_absent(key, b"{}")
+    age_all(store, "columns", days=8)
+    assert [key for key in found(store) if key.startswith("columns/")] == sorted(old)
+    assert run(store) == sorted(old)
+    assert store.list("columns") == kept
 
 
 def test_wide_tables_stay_for_the_newest_snapshot_and_for_cited_ones(
