@@ -10,9 +10,9 @@ Let = Callable[[str], str]
 """Gives an expression a name, so that it is computed once."""
 
 # ln 2 in two parts; the first has few enough digits that a whole number below 2^20 times it is exact.
-_LN2_HIGH, _LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
+LN2_HIGH, LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
 _LARGEST = 700.0
-_DEGREE = 13  # of e^r for |r| ≤ ln 2 / 2: the rest is below 5e-18
+TAYLOR = [1 / factorial(power) for power in range(14)]  # of e^r for |r| ≤ ln 2 / 2: the rest is below 5e-18
 _TERMS = 12  # of ln m for √½ ≤ m ≤ √2: the rest is below 2e-20
 
 
@@ -23,9 +23,9 @@ def exponential(let: Let, x: str) -> str:
     """
     x = let(x)
     x = let(f"CASE WHEN {x} IS NOT NULL THEN greatest(least({x}, {number(_LARGEST)}), {number(-_LARGEST)}) END")
-    k = let(f"round({x} * {number(1 / (_LN2_HIGH + _LN2_LOW))})")
-    r = let(f"({x} - {k} * {number(_LN2_HIGH)}) - {k} * {number(_LN2_LOW)}")
-    return f"({_polynomial(r, [1 / factorial(power) for power in range(_DEGREE + 1)])} * pow(2, {k}))"
+    k = let(f"round({x} * {number(1 / (LN2_HIGH + LN2_LOW))})")
+    r = let(f"({x} - {k} * {number(LN2_HIGH)}) - {k} * {number(LN2_LOW)}")
+    return f"({_polynomial(r, TAYLOR)} * pow(2, {k}))"
 
 
 def logistic(let: Let, z: str) -> str:
@@ -48,7 +48,7 @@ def logarithm(let: Let, x: str) -> str:
     s = let(f"({m} - 1) / ({m} + 1)")
     square = let(f"{s} * {s}")
     series = _polynomial(square, [2 / (2 * term + 1) for term in range(_TERMS)])
-    return f"({k} * {number(_LN2_HIGH)} + ({k} * {number(_LN2_LOW)} + {s} * {series}))"
+    return f"({k} * {number(LN2_HIGH)} + ({k} * {number(LN2_LOW)} + {s} * {series}))"
 
 
 def _polynomial(x: str, coefficients: list[float]) -> str:

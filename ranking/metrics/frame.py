@@ -122,15 +122,7 @@ class Frame:
     def items(self, scorers: Iterable[str]) -> str:
         """The name of a table of the items, each once: prompt_id, uid, and "<scorer>.score" of each."""
         wanted = tuple(dict.fromkeys(scorers))
-        columns = self._together if set(wanted) <= set(self._together) else wanted
-
-        def made() -> str:
-            name = f"items_{len(self._known)}"
-            self.con.execute(f"CREATE TEMP TABLE {name} AS {items(self.relation, columns)}")
-            return name
-
-        found: str = self.once(("items", columns), made)
-        return found
+        return self.keep(items(self.relation, self._together if set(wanted) <= set(self._together) else wanted))
 
     @contextmanager
     def together(self, scorers: Iterable[str]) -> Iterator[None]:
@@ -173,40 +165,49 @@ class Frame:
 
         def named() -> str:
             name = f'"let {len(self._steps)}"'
-            inside = [step for step in self._steps.values() if step.name in expression]
-            level = max((step.level + (not step.joins) for step in inside), default=0)
-            self._steps[name] = _Step(name, expression, False, level)
+            self._steps[name] = _Step(name, expression, False, self._level(expression))
             return name
 
         found: str = self.once(("let", expression), named)
         return found
 
-    def lookup(self, values: str | pa.Table, *, key: str, on: str, value: str) -> str:
-        """The `value` of the row of `values` whose `key` equals the expression `on`, null where there is none.
+    def lookup(
+        self, values: str | pa.Table, *, key: str | tuple[str, ...], on: str | tuple[str, ...], value: str
+    ) -> str:
+        """The `value` of the row of `values` whose `key` equals the expression `on`, null where there is none; several
+        keys and expressions must all be equal. `values` is what `keep` takes, with at most one row for each key."""
+        name, keys, equal = self.keep(values), _tuple(key), _tuple(on)
 
-        `values` is a query or an Arrow table with at most one row for each key, kept as a table of the connection.
-        """
-        alias: str = self.once(
-            ("lookup", values if isinstance(values, str) else id(values), key, on),
-            lambda: self._kept(values, key, on),
-        )
-        return duck.identifier(f"{alias}.{value}")
+        def joined() -> str:
+            alias = f"joined_{len(self._steps)}"
+            condition = " AND ".join(
+                f"{duck.identifier(f'{alias}.{column}')} = {each}" for column, each in zip(keys, equal, strict=True)
+            )
+            # Its columns get names that no column of the pairs has.
+            table = f"(SELECT COLUMNS('(.*)') AS '{alias}.\\1' FROM {name}) {alias}"
+            level = self._level(condition, joins=True)
+            self._steps[alias] = _Step(f'"{alias}.', f"{table} ON {condition}", True, level)
+            return alias
 
-    def _kept(self, values: str | pa.Table, key: str, on: str) -> str:
-        alias = f"lookup_{len(self._steps)}"
-        # Its columns get names that no column of the pairs has.
-        renamed = f"CREATE TEMP TABLE {alias} AS SELECT COLUMNS('(.*)') AS '{alias}.\\1' FROM"
-        if isinstance(values, str):
-            self.con.execute(f"{renamed} ({values})")
-        else:
-            self.con.register(f"{alias}_given", values)
-            self.con.execute(f"{renamed} {alias}_given")
-            self.con.unregister(f"{alias}_given")
-            self.once(("table", id(values)), lambda: values)  # its id stays its own as long as it lives
-        inside = [step for step in self._steps.values() if step.name in on]
-        level = max((step.level + 1 for step in inside), default=0)
-        self._steps[alias] = _Step(f'"{alias}.', f"{alias} ON {duck.identifier(f'{alias}.{key}')} = {on}", True, level)
-        return alias
+        found: str = self.once(("joined", name, keys, equal), joined)
+        return duck.identifier(f"{found}.{value}")
+
+    def keep(self, values: str | pa.Table) -> str:
+        """The name of a table of the connection with what a query or an Arrow table holds."""
+
+        def kept() -> str:
+            name = f"kept_{len(self._known)}"
+            if isinstance(values, str):
+                self.con.execute(f"CREATE TEMP TABLE {name} AS {values}")
+            else:
+                self.con.register(f"{name}_given", values)
+                self.con.execute(f"CREATE TEMP TABLE {name} AS FROM {name}_given")
+                self.con.unregister(f"{name}_given")
+                self.once(("given", id(values)), lambda: values)  # alive, so that its id stays its own
+            return name
+
+        found: str = self.once(("kept", values if isinstance(values, str) else id(values)), kept)
+        return found
 
     def once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         """What `make` returns, made once for this frame and key."""
@@ -224,6 +225,11 @@ class Frame:
             text = f"(SELECT *{lets} FROM {text}) pairs"
         return f"FROM {text}"
 
+    def _level(self, expression: str, *, joins: bool = False) -> int:
+        """How far in an expression may stand: outside of what it names, beside what it looks up."""
+        inside = [step for step in self._steps.values() if step.name in expression]
+        return max((step.level + (joins or not step.joins) for step in inside), default=0)
+
     def _scale(self, scorer: str, normalize: Normalize) -> Scale:
         if normalize == "raw":
             return Scale(0.0, 0.0, 0.0, 0.0)
@@ -237,3 +243,7 @@ class Frame:
         scorers = self._together if scorer in self._together else (scorer,)
         n = max(int(self.fit(f"SELECT 2 * count(*) AS n FROM {self.relation}")["n"]), 1)
         return prompt_scales(self.items(scorers), {name: self.range(name) for name in scorers}, n=n)
+
+
+def _tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from ranking.errors import UsageError
 from ranking.metrics.base import Metric, Normalize, Options, Uses
 from ranking.metrics.frame import Frame
 
@@ -19,7 +20,14 @@ class MinMaxScaled(Scaled):
     normalize: Normalize = Field(default="minmax", description="how its scores are normalised")
 
 
-def _scorer(options: Scaled) -> Uses:
+class Named(Options):
+    """A field."""
+
+    field: str = Field(description="the field, a number or a truth value")
+
+
+def one_scorer(options: Scaled) -> Uses:
+    """What a metric over one scorer reads."""
     return Uses(scorers=(options.scorer,))
 
 
@@ -36,6 +44,12 @@ def _winner_score(frame: Frame, options: Scaled) -> str:
     return frame.score(options.scorer, "winner", options.normalize)
 
 
+def _field(frame: Frame, options: Named) -> str:
+    if frame.table is not None and (kind := frame.table.fields[options.field].kind) not in ("number", "boolean"):
+        raise UsageError(f"metric.field: {options.field} is {kind}, no number", code="bad-recipe")
+    return f"{frame.feature(options.field)}::DOUBLE"
+
+
 def _random(frame: Frame, _: Options) -> str:
     text = f"sha256('{int(frame.seed)}:' || {frame.feature('pair_id')})"
     return f"(('0x' || substr({text}, 1, 12))::BIGINT / {2**48}.0::DOUBLE)"
@@ -46,37 +60,55 @@ METRICS = (
         name="qsd",
         formula="ψ_w · (1 − ψ_l)",
         range="0 to 1 when ψ is (minmax, prompt-z, sigmoid); any number when raw",
-        source="reconstruction of the pair quality of Singh et al. 2024 (DPO-QSD), where ψ is HPSv2; "
-        "neither the paper nor how it scales ψ could be read, so the scaling is an option. Over raw "
-        "cosines near 0.3 it ranks mostly by the winner's score, around 0.5 almost by the margin.",
+        source="Singh, Khanna, Moturi 2024, “Effective Text-to-Image Alignment with Quality Aware Pair Ranking” "
+        "(DPO-QSD), where ψ is HPSv2. Three readers of the paper quote this formula; we could not read it, and none "
+        "says how ψ is brought into 0 … 1, so that is an option",
+        provenance="secondary",
+        nulls="a score is missing",
         options=MinMaxScaled,
         expression=_qsd,
-        uses=_scorer,
-        reconstruction=True,
+        uses=one_scorer,
     ),
     Metric(
         name="margin",
         formula="ψ_w − ψ_l",
-        range="−1 to 1 when ψ is 0 to 1; any number when raw",
-        source="the obvious rival of qsd; negative where the scorer prefers the loser",
+        range="−1 to 1 when ψ is 0 to 1; any number when raw; negative where the scorer prefers the loser",
+        source="the obvious rival of qsd, a control",
+        provenance="ours",
+        nulls="a score is missing",
         options=Scaled,
         expression=_margin,
-        uses=_scorer,
+        uses=one_scorer,
     ),
     Metric(
         name="winner-score",
         formula="ψ_w",
         range="that of ψ",
         source="a control: how good the winner is, whatever it was compared with",
+        provenance="ours",
+        nulls="the winner has no score",
         options=Scaled,
         expression=_winner_score,
-        uses=_scorer,
+        uses=one_scorer,
+    ),
+    Metric(
+        name="field",
+        formula="the field's value",
+        range="that of the field",
+        source="for ranking by anything that is known of a pair, and for combinations",
+        provenance="ours",
+        nulls="the field is null",
+        options=Named,
+        expression=_field,
+        uses=lambda options: Uses(features=(options.field,)),
     ),
     Metric(
         name="random",
         formula='first 48 bits of SHA-256("<seed>:<pair_id>") / 2^48',
         range="0 to 1",
         source="a control: any pair as good as any other, repeatably",
+        provenance="ours",
+        nulls="it has no winner",
         options=Options,
         expression=_random,
         uses=lambda _: Uses(seed=True),
