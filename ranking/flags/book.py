@@ -88,21 +88,27 @@ def standing(store: Store, book: Book) -> pa.Table:
 
 
 def history(store: Store, book: Book) -> pa.Table:
-    """Everything that was ever said (HISTORY), the newest first."""
-    if book.empty:
-        return HISTORY.empty_table()
-    columns = ", ".join(duck.identifier(name) for name in HISTORY.names)
-    return _query(store, book, f"SELECT {columns} FROM told ORDER BY created DESC, id, source", HISTORY)
+    """Everything that was ever said (HISTORY), the newest first, each mark once: where several records say it, from the
+    earliest of those that stand, if any does."""
+    return _history(store, book, "true") if not book.empty else HISTORY.empty_table()
 
 
 def history_of(store: Store, book: Book, pair_id: str) -> pa.Table:
-    """Everything that was ever said of one pair (HISTORY), the newest first."""
+    """The same of one pair."""
     mine = replace(book, marks=tuple(mark for mark in book.marks if mark.pair_id == pair_id))
-    if mine.empty:
-        return HISTORY.empty_table()
+    return _history(store, mine, f"pair_id = {duck.literal(pair_id)}") if not mine.empty else HISTORY.empty_table()
+
+
+def _history(store: Store, book: Book, where: str) -> pa.Table:
     columns = ", ".join(duck.identifier(name) for name in HISTORY.names)
-    where = f"pair_id = {duck.literal(pair_id)}"
-    return _query(store, mine, f"SELECT {columns} FROM told WHERE {where} ORDER BY created DESC, id, source", HISTORY)
+    return _query(
+        store,
+        book,
+        f"""SELECT {columns} FROM told WHERE {where}
+            QUALIFY row_number() OVER (PARTITION BY id ORDER BY withdrawn IS NOT NULL, created, source) = 1
+            ORDER BY created DESC, id""",
+        HISTORY,
+    )
 
 
 def mark_id_sql(dataset: str) -> str:

@@ -95,7 +95,7 @@ def withdraw(
     NotFoundError if nothing that was ever said has the id.
     """
     by, why, door = check_who(by), check_why(why), check_door(door)
-    home = _home_of(store, flag_id, dataset=dataset)
+    home = home_of(store, flag_id, dataset=dataset)
     record = Withdrawal(flag_id, home, by, why, door, utc_now())
     if put_record(store, record):
         return record, True
@@ -138,7 +138,7 @@ def _told_in_batch(store: Store, book: Book, mark: Mark) -> Mark | None:
     return None
 
 
-def _home_of(store: Store, flag_id: str, *, dataset: str | None) -> str:
+def home_of(store: Store, flag_id: str, *, dataset: str | None = None) -> str:
     """The dataset whose pairs the flag is on."""
     names = [dataset] if dataset is not None else store.children(FLAGS)
     books: list[Book] = []
