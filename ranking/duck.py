@@ -51,12 +51,16 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def parquet_scan(paths: Sequence[Path]) -> str:
-    """SQL that scans exactly these Parquet files, in this order; an explicit list, never a glob."""
+def parquet_scan(paths: Sequence[Path], *, position: bool = False) -> str:
+    """SQL that scans exactly these Parquet files, in this order; an explicit list, never a glob. With `position` there
+    is a column of that name, the row's number from 0 in its file."""
     if not paths:
         raise ValueError("a scan needs at least one file")
     # DuckDB expands these characters even in a list; a root named "a[1]" must stay one folder.
     for path in paths:
         if any(char in str(path) for char in "*?["):
             raise ValueError(f"{path} has a character that would be read as a pattern")
-    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}])"
+    files = f"[{', '.join(literal(str(path)) for path in paths)}]"
+    if position:
+        return f"(SELECT * RENAME (file_row_number AS position) FROM read_parquet({files}, file_row_number = true))"
+    return f"read_parquet({files})"
