@@ -37,8 +37,7 @@ def export(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a subset to DIR with a dataset card, Croissant metadata and the SHA-256 of every file. After an interruption
-    the same command goes on."""
+    """Write a subset to DIR with a card, Croissant metadata and the SHA-256 of every file; go on if interrupted."""
     from ranking.images.fetch import url_fetcher
     from ranking.settings import load_settings
     from ranking.subsets.catalog import get_subset
