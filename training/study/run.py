@@ -56,7 +56,8 @@ def run_study(store: Store, spec: StudySpec, *, progress: Progress | None = None
     world, cells = World(table), []
     tell("cells", 0, len(study.cells))
     for number, (arm, seed) in enumerate(study.cells):
-        cells.append(find_cell(store, study, arm, seed) or _fill(store, study, table, world, arm, seed, tell))
+        inner = _stages(tell, number, len(study.cells))
+        cells.append(find_cell(store, study, arm, seed) or _fill(store, study, table, world, arm, seed, inner))
         tell("cells", number + 1, len(study.cells))
     return study, finish_study(store, study, make_result(study, cells, read_tallies(store, cells)))
 
@@ -130,6 +131,16 @@ def _fill(store: Store, study: Study, table: PairTable, world: World, arm: str, 
 
     file = put_parquet(store, f"{study_folder(study.name, study.id)}/tallies", TALLIES, batches())
     return finish_cell(store, study, Cell(arm, seed, subset.ref, subset.rows, run, file))
+
+
+def _stages(tell: Progress, number: int, cells: int) -> Progress:
+    """Progress within one cell, counted on over all of them where each has as much to do."""
+
+    def inner(stage: str, done: int, total: int) -> None:
+        alike = stage in ("train", "run")
+        tell(stage, *((number * total + done, cells * total) if alike else (done, total)))
+
+    return inner
 
 
 def _snapshot(store: Store, spec: StudySpec) -> Snapshot:
