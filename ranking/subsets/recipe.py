@@ -2,7 +2,8 @@
 that is carried out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from ranking.features.pairs import PairTable
 from ranking.metrics.spec import MetricSpec, check_metric
 from ranking.names import check_name
 from ranking.query import Filter, check_size, compile_filter, fields_in
+from ranking.subsets.contradictions import contradiction, leaves, said
 from ranking.validation import first_flaw
 
 
@@ -101,7 +103,7 @@ class Relabel(_Part):
 
 
 class Vote(_Part):
-    """The winner is the image that most of these scorers prefer, each each with one vote; pairs with as many for as
+    """The winner is the image that most of these scorers prefer, each with one vote; pairs with as many for as
     against are dropped, or keep the human label with `ties: human`."""
 
     vote: tuple[str, ...] = Field(min_length=1)
@@ -187,26 +189,78 @@ class Recipe(_Part):
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields that it names or that its metric reads, each once."""
-        named = [*fields_in(self.where), *self.metric.uses.features]
-        if isinstance(self.labels, Soft):
-            named.append(self.labels.soft)
-        if self.weights:
-            named.append(self.weights.field)
+        named = [*fields_in(self.where), *self.metric.uses.features, *(name for _, name in self.numbers)]
         return tuple(dict.fromkeys(named))
+
+    @property
+    def numbers(self) -> tuple[tuple[str, str], ...]:
+        """The fields that are used as numbers, each after its place in the recipe."""
+        soft = [("labels.soft", self.labels.soft)] if isinstance(self.labels, Soft) else []
+        return (*soft, *([("weights", self.weights.field)] if self.weights else []))
 
 
 def check_recipe(recipe: Recipe, table: PairTable) -> None:
-    """UnknownNameError or UsageError unless the recipe's scorers, metric, embeddings and fields exist and fit."""
-    check_metric(recipe.metric, scorers=table.scorers, features=table.fields, embeddings=table.embeddings)
-    for scorer in recipe.scorers:
-        if scorer not in table.scorers:
-            raise UnknownNameError.among("scorer", scorer, table.scorers)
-    if recipe.diversity and recipe.diversity.embedding not in table.embeddings:
-        raise UnknownNameError.among("embedding", recipe.diversity.embedding, table.embeddings)
-    compile_filter(recipe.where, table.fields)
-    for name in recipe.fields:
-        if name not in table.fields:
-            raise UnknownNameError.among("field", name, table.fields)
+    """UnknownNameError or UsageError, with the place in the recipe, unless its scorers, metric, embeddings and fields
+    exist and fit, its filter does not contradict itself, and each scorer has scored something of the dataset."""
+    scored: list[tuple[str, str]] = [("labels", scorer) for scorer in recipe.scorers]
+    with _placed("metric"):
+        check_metric(recipe.metric, scorers=table.scorers, features=table.fields, embeddings=table.embeddings)
+        scored += [("metric", scorer) for scorer in recipe.metric.uses.scorers]
+    with _placed("labels"):
+        for scorer in recipe.scorers:
+            if scorer not in table.scorers:
+                raise UnknownNameError.among("scorer", scorer, table.scorers)
+    with _placed("diversity"):
+        if recipe.diversity and recipe.diversity.embedding not in table.embeddings:
+            raise UnknownNameError.among("embedding", recipe.diversity.embedding, table.embeddings)
+    for place, leaf in leaves(recipe.where):
+        with _placed(place):
+            compile_filter(leaf, table.fields)
+            if leaf.op != "isnull":
+                scored += [(place, scorer) for scorer in _scorers_of(leaf.field, table)]
+    for place, name in recipe.numbers:
+        with _placed(place):
+            if name not in table.fields:
+                raise UnknownNameError.among("field", name, table.fields)
+            if table.fields[name].kind != "number":
+                raise UsageError(f"{name} is a {table.fields[name].kind}, not a number", code="bad-recipe")
+            scored += [(place, scorer) for scorer in _scorers_of(name, table)]
+    found = contradiction(recipe.where)
+    if found:
+        (place, one), (other_place, other) = found
+        raise UsageError(
+            f"no pair can pass the filter: {place} wants {said(one)} and {other_place} wants {said(other)}",
+            code="bad-filter",
+            hint="drop one of them, or join them with `or`",
+        )
+    _check_scored(scored, table)
+
+
+def _check_scored(scored: Iterable[tuple[str, str]], table: PairTable) -> None:
+    """UsageError if a scorer that the recipe reads has no score at all of this dataset."""
+    for place, scorer in scored:
+        if not table.wide.tallies[scorer].scored:
+            have = [name for name, tally in table.wide.tallies.items() if tally.scored]
+            raise UsageError(
+                f"{place}: {scorer} has scored nothing of {table.dataset} in snapshot {table.snapshot.n}",
+                code="not-scored",
+                hint=f"run `pairsieve score {table.dataset} --scorers {scorer}` and make a new snapshot; "
+                f"{'scored here: ' + ', '.join(have) if have else 'no scorer has'}",
+            )
+
+
+def _scorers_of(field: str, table: PairTable) -> list[str]:
+    """The scorer whose scores a field is made of; its statuses say something without any."""
+    return [name for name in table.scorers if field.startswith(f"{name}.") and ".status_" not in field]
+
+
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
+    """Puts the place in the recipe before what is wrong with it."""
+    try:
+        yield
+    except UsageError as error:
+        raise type(error)(f"{place}: {error.message}", code=error.code, hint=error.hint) from error
 
 
 def parse_recipe(value: Any, *, where: str = "the recipe") -> Recipe:

@@ -43,6 +43,30 @@ def test_a_recipe_that_spells_its_defaults_is_the_same_recipe() -> None:
     assert parse_recipe(MINIMAL).label_source == "human"
 
 
+def test_the_example_of_the_design_is_read_as_printed(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        """
+name: qsd-top5
+dataset: pickapic-v2
+where: {and: [{field: is_tie, op: eq, value: false}, {field: label_confidence, op: gte, value: 0.6}]}
+metric: {name: qsd, scorer: hpsv2.1, normalize: minmax}     # raw | minmax | prompt-z | sigmoid
+take: {percent: 5.33}                                        # or count, or threshold
+per_prompt: {max: 4}
+diversity: {embedding: clip-l14, method: knn-entropy, weight: 0.2}
+labels: human                                                # or {relabel: pickscore-v1} or {vote: [..]}
+weights: label_confidence                                    # or none, or any feature
+seed: 0
+"""
+    )
+    found = load_recipe(tmp_path / "r.yaml")
+    assert found.weights is not None and found.weights.field == "label_confidence"
+    assert found.per_prompt is not None and found.per_prompt.max == 4
+    changed = [{"labels": {"vote": ["a", "b"]}}, {"labels": {"relabel": "a"}}, {"weights": "none"}]
+    again = [parse_recipe(found.canonical() | each) for each in changed]
+    assert [each.label_source for each in again] == ["vote", "relabel:a", "human"]
+    assert again[2].weights is None
+
+
 def without(key: str) -> dict[str, Any]:
     return {name: value for name, value in MINIMAL.items() if name != key}
 
@@ -50,7 +74,11 @@ def without(key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("value", "named"),
     [
-        (MINIMAL | {"diversity": {"weight": 0.2}}, "unknown key 'diversity'"),
+        (MINIMAL | {"diversity": {"embedding": "clip", "wieght": 0.2}}, "unknown key 'diversity.wieght'"),
+        (MINIMAL | {"balance": {"rater": {"max": 1, "share": 0.5}}}, "balance.rater: give exactly one"),
+        (MINIMAL | {"balance": {"models": {"share": 1.5}}}, "balance.models.share"),
+        (MINIMAL | {"near_duplicates": {"distance": 65}}, "near_duplicates.distance"),
+        (MINIMAL | {"weights": {"field": "a", "low": 0.0}}, "weights.low"),
         (MINIMAL | {"take": {"percent": 5, "top": 1}}, "unknown key 'take.top'"),
         (MINIMAL | {"take": {}}, "exactly one"),
         (MINIMAL | {"take": {"percent": 5.0, "count": 3}}, "exactly one"),
@@ -80,8 +108,8 @@ def test_a_recipe_that_does_not_fit_names_the_key(value: Any, named: str) -> Non
 
 
 def test_an_unknown_key_gets_the_list_of_known_ones() -> None:
-    with pytest.raises(UsageError, match="a recipe has name, dataset, where, metric, take, per_prompt, labels, seed"):
-        parse_recipe(MINIMAL | {"weights": "none"})
+    with pytest.raises(UsageError, match="a recipe has name, dataset, where, flags, metric, take, per_prompt, balance"):
+        parse_recipe(MINIMAL | {"wieghts": "none"})
 
 
 @pytest.mark.parametrize("text", ["name: [", "{", "\t- x", "!!python/object/apply:os.system [echo]", "", "\x00"])

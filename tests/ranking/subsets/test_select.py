@@ -18,7 +18,7 @@ from ranking.store.blobs import Store
 from ranking.store.snapshots import Snapshot, create_snapshot
 from ranking.subsets.catalog import get_subset, list_subsets, subset_pairs
 from ranking.subsets.recipe import Recipe, parse_recipe
-from ranking.subsets.select import create_subset, explain, rank
+from ranking.subsets.select import create_subset, rank
 
 # Margins by "sharp": cat 3 − 1 = 2, 3 − 0 = 3, tie, 0 − 1 = −1; dog 2 − 1 = 1; eel has an image without a score.
 JUDGED = [
@@ -228,24 +228,6 @@ def test_unknown_names_are_refused_before_anything_is_done(
     with pytest.raises(UnknownNameError, match=message):
         create_subset(store, recipe(**changes), world)
     assert store.list("subsets") == store.list("wide") == []
-
-
-def test_every_pair_can_be_explained(store: Store, world: Snapshot) -> None:
-    spec = recipe(where={"field": "rater", "op": "ne", "value": "3"}, per_prompt={"max": 1}, take={"count": 1})
-    everything = rank(store, world, recipe(labels={"relabel": "sharp"}))
-    ids = dict(zip(winners(everything), everything["pair_id"].to_pylist(), strict=True))
-    best = explain(store, world, spec, pair_id=ids["c3", "c0"])
-    assert (best.taken, best.rank, best.metric, best.eligible, best.reason) == (True, 1, 3.0, 3, "taken")
-    capped = explain(store, world, spec, pair_id=ids["c3", "c1"])
-    assert (capped.taken, capped.rank, capped.reason) == (False, 2, "its prompt already has 1 better pairs")
-    assert explain(store, world, spec, pair_id=ids["d2", "d1"]).reason == "its metric is not high enough"
-    human = rank(store, world, recipe())
-    filtered = human["pair_id"][3].as_py()
-    assert explain(store, world, spec, pair_id=filtered).reason == "the filter leaves it out"
-    (tie,) = set(everything["pair_id"].to_pylist()) - set(human["pair_id"].to_pylist())
-    assert explain(store, world, spec, pair_id=tie).reason == "it has no winner by human labels"
-    with pytest.raises(NotFoundError, match="no pair"):
-        explain(store, world, spec, pair_id="0" * 16)
 
 
 def test_a_damaged_subset_is_not_handed_out(store: Store, world: Snapshot) -> None:
