@@ -251,7 +251,7 @@ def page(
     after: tuple[Any, str] | None = None,
     limit: int = 100,
 ) -> Page:
-    """The next `limit` rows (1 to 10 000) of `relation`, a table or view of `con` with these columns and
+    """The next `limit` rows (1 to 10 000) of `relation`, what stands in a FROM clause of `con`, with these columns and
     unique pair_id.
 
     Rows come by `sort`, nulls last in either direction, and by ascending pair_id where that is equal; `after`
@@ -268,7 +268,7 @@ def page(
         condition, params = f"{condition} AND {beyond}", [*params, *more]
     rows = duck.arrow(
         con,
-        f"SELECT * FROM {duck.identifier(relation)} WHERE {condition} "
+        f"SELECT * FROM {relation} WHERE {condition} "
         f"ORDER BY {key} {direction} NULLS LAST, pair_id ASC LIMIT {int(limit) + 1}",
         params,
     )

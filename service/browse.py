@@ -13,7 +13,7 @@ import pyarrow as pa
 from ranking import duck
 from ranking.errors import UsageError
 from ranking.features.fields import Field
-from ranking.query import FilterNode, compile_filter, known_column, page, parse_filter, parse_url_filters
+from ranking.query import FilterNode, compile_filter, fields_in, known_column, page, parse_filter, parse_url_filters
 from service.cursors import sign, verify
 from service.problems import ApiProblem, Invalid
 from service.snapshots import Table, View
@@ -33,6 +33,16 @@ class Listing:
     sort: str
     descending: bool
     tree: Any = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that it names, each once."""
+        return tuple(dict.fromkeys([self.sort, *fields_in(self.where)]))
+
+    def relation(self, *more: str) -> str:
+        """SQL for a FROM clause with the table's columns, the fields that it names, and `more`; ApiProblem not-computed
+        where one of them is still being computed."""
+        return self.table.beside.relation([*self.fields, *more])
 
     @property
     def order(self) -> str:
@@ -105,7 +115,7 @@ def read_page(listing: Listing, *, key: bytes, cursor: str | None, limit: int) -
     with listing.view.cursor() as con:
         found = page(
             con,
-            listing.table.relation,
+            listing.relation(),
             columns=listing.table.columns,
             filter=listing.where,
             sort=listing.sort,
@@ -121,8 +131,7 @@ def count(listing: Listing) -> int:
     """How many pairs match."""
     condition, params = compile_filter(listing.where, listing.table.columns)
     with listing.view.cursor() as con:
-        relation = duck.identifier(listing.table.relation)
-        found = duck.arrow(con, f"SELECT count(*) AS n FROM {relation} WHERE {condition}", params)
+        found = duck.arrow(con, f"SELECT count(*) AS n FROM {listing.relation()} WHERE {condition}", params)
     return int(found["n"][0].as_py())
 
 
@@ -136,9 +145,8 @@ def rows_before(listing: Listing, row: dict[str, Any]) -> int:
     else:
         sign_ = ">" if listing.descending else "<"
         before, more = f"({key} {sign_} ? OR ({key} = ? AND pair_id < ?))", [value, value, pair_id]
-    relation = duck.identifier(listing.table.relation)
     with listing.view.cursor() as con:
-        sql = f"SELECT count(*) AS n FROM {relation} WHERE {condition} AND {before}"
+        sql = f"SELECT count(*) AS n FROM {listing.relation()} WHERE {condition} AND {before}"
         found = duck.arrow(con, sql, [*params, *more])
     return int(found["n"][0].as_py())
 
@@ -149,7 +157,7 @@ def cursor_at(listing: Listing, *, key: bytes, offset: int) -> str | None:
     if offset <= 0:
         return None
     condition, params = compile_filter(listing.where, listing.table.columns)
-    column, relation = duck.identifier(listing.sort), duck.identifier(listing.table.relation)
+    column, relation = duck.identifier(listing.sort), listing.relation()
     direction = "DESC" if listing.descending else "ASC"
     rank = f"{listing.sort.removesuffix('.gap')}.rank"
     ranked = listing.where is None and listing.descending and listing.sort.endswith(".gap")
@@ -172,16 +180,16 @@ def cursor_at(listing: Listing, *, key: bytes, offset: int) -> str | None:
 
 
 def find_pair(view: View, pair_id: str, *, dataset: str | None) -> tuple[Table, dict[str, Any]]:
-    """The pair's row and its table, in the named dataset or the first that has it; ApiProblem
-    unknown-name."""
+    """The pair's row, with every field that needs no computing, and its table, in the named dataset or the first that
+    has it; ApiProblem unknown-name."""
     named = view.dataset(dataset) if dataset is not None else None
     tables = [view.table(named)] if named is not None else list(view.tables.values())
     for table in tables:
         with view.cursor() as con:
-            sql = f"SELECT * FROM {duck.identifier(table.relation)} WHERE pair_id = ?"
-            rows = duck.arrow(con, sql, [pair_id]).to_pylist()
-        if rows:
-            return table, rows[0]
+            sql = f"SELECT 1 FROM {duck.identifier(table.relation)} WHERE pair_id = ?"
+            if duck.arrow(con, sql, [pair_id]).num_rows:
+                relation, _ = table.beside.known()
+                return table, duck.arrow(con, f"SELECT * FROM {relation} WHERE pair_id = ?", [pair_id]).to_pylist()[0]
     raise ApiProblem("unknown-name", "No pair of the newest snapshot has this id; see /v1/pairs.")
 
 

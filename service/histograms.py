@@ -36,7 +36,7 @@ class Histogram:
 def histogram(listing: Listing, field: str, *, most_bins: int = 36) -> Histogram:
     """At most about `most_bins` bins between the 0.5th and 99.5th percentile, with open bins for what lies
     beyond."""
-    columns, relation = listing.table.columns, duck.identifier(listing.table.relation)
+    columns, relation = listing.table.columns, listing.relation(field)
     name = duck.identifier(field)
     condition, params = compile_filter(listing.where, columns)
     with listing.view.cursor() as con:

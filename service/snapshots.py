@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +19,12 @@ from ranking import duck
 from ranking.datasets import Dataset, list_datasets
 from ranking.errors import PairsieveError, UnknownNameError
 from ranking.exchange.records import imported_ids
-from ranking.features.fields import Field, fields_of
+from ranking.features.fields import Field
+from ranking.features.pairs import PairTable
 from ranking.features.tallies import Tally
-from ranking.features.wide import checked_wide
 from ranking.store.blobs import Store
 from ranking.store.snapshots import Snapshot, latest_snapshot
+from service.beside import ROW, Beside
 from service.problems import ApiProblem
 
 log = logging.getLogger("pairsieve.service")
@@ -33,8 +35,9 @@ _QUERY_MS: Final = 10_000
 
 @dataclass(frozen=True)
 class Table:
-    """One dataset's wide table in memory. `columns` are what one may filter and sort by; `scales` is each scorer's
-    usual range: the 1st and 99th percentile of all its scores here; `tallies` say how each fared."""
+    """One dataset's wide table in memory. `columns` are what one may filter and sort by, `beside` has those of them
+    that the table itself has not; `scales` is each scorer's usual range: the 1st and 99th percentile of all its scores
+    here; `tallies` say how each fared."""
 
     dataset: str
     relation: str
@@ -43,6 +46,12 @@ class Table:
     scales: Mapping[str, tuple[float, float]]
     tallies: Mapping[str, Tally]
     sample_uid: str | None
+    beside: Beside = field(repr=False, compare=False)
+
+    @cached_property
+    def features(self) -> frozenset[str]:
+        """The fields that are derived or kept beside the table."""
+        return self.beside.names
 
 
 @dataclass(frozen=True)
@@ -158,19 +167,20 @@ def load_view(store: Store) -> View:
         return View(_sealed({}, {}), None, datasets, {})
     names = [name for name in snapshot.datasets if name in datasets]
     relations = {name: f"wide_{index}" for index, name in enumerate(names)}
-    built = {name: checked_wide(store, snapshot, name) for name in names}
-    con = _sealed(relations, {name: path for name, (_, path) in built.items()})
+    built = {name: PairTable(store, snapshot, name) for name in names}
+    con = _sealed(relations, {name: pairs.path for name, pairs in built.items()})
     tables = {
         name: Table(
             name,
             relations[name],
-            wide.table.rows,
-            fields_of(snapshot, wide.ratings),
-            wide.scales,
-            wide.tallies,
+            pairs.wide.table.rows,
+            pairs.fields,
+            pairs.wide.scales,
+            pairs.wide.tallies,
             _any_image(con, relations[name]),
+            Beside(con, relations[name], pairs),
         )
-        for name, (wide, _) in built.items()
+        for name, pairs in built.items()
     }
     return View(con, snapshot, datasets, tables, imported_ids(store))
 
@@ -198,16 +208,17 @@ def _sealed(relations: Mapping[str, str], paths: Mapping[str, Path]) -> duckdb.D
 def _load(con: duckdb.DuckDBPyConnection, relation: str, path: Path) -> None:
     """Make `relation` of a Parquet file. Columns that are null throughout (a third of them, where no image was
     decoded and every score is there) are not kept a million times but said in a view."""
-    scan, empty = duck.parquet_scan([path]), _null_columns(path)
-    columns = con.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
+    scan, empty = f"read_parquet([{duck.literal(str(path))}], file_row_number = true)", _null_columns(path)
+    row = duck.identifier(ROW)
+    columns = con.execute(f"DESCRIBE SELECT * FROM {duck.parquet_scan([path])}").fetchall()
     kept = [duck.identifier(name) for name, *_ in columns if name not in empty]
     table = duck.identifier(f"{relation}_rows")
-    con.execute(f"CREATE TABLE {table} AS SELECT {', '.join(kept)} FROM {scan}")
+    con.execute(f"CREATE TABLE {table} AS SELECT {', '.join(kept)}, file_row_number AS {row} FROM {scan}")
     shown = [
         f"NULL::{kind} AS {duck.identifier(name)}" if name in empty else duck.identifier(name)
         for name, kind, *_ in columns
     ]
-    con.execute(f"CREATE VIEW {duck.identifier(relation)} AS SELECT {', '.join(shown)} FROM {table}")
+    con.execute(f"CREATE VIEW {duck.identifier(relation)} AS SELECT {', '.join(shown)}, {row} FROM {table}")
 
 
 def _null_columns(path: Path) -> set[str]:

@@ -29,7 +29,10 @@ from ranking.store.snapshots import Snapshot, create_snapshot
 from ranking.subsets.catalog import Subset
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.select import create_subset
+from service import beside
 from service.app import create_app
+
+beside.PATIENCE = 120.0  # of tests, however busy the machine
 
 Formula = Callable[[str, str], "float | None"]
 """(image_uid, prompt) → score, or None for an image that could not be scored."""

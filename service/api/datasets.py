@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from ranking.datasets import Dataset
 from service.api.models import DatasetDetail, DatasetList, DatasetOut, FieldOut
 from service.dependencies import NoQuery, ViewDep
-from service.snapshots import View
+from service.snapshots import Table, View
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -24,9 +24,22 @@ def get(name: str, view: ViewDep, _query: NoQuery) -> DatasetDetail:
     """One dataset and the fields that /v1/pairs may filter and sort by."""
     dataset = view.dataset(name)
     assert dataset is not None, "a name gives a dataset or an error"
-    columns = view.tables[name].columns.values() if name in view.tables else ()
-    shown = [FieldOut(name=column.name, kind=column.kind, meaning=column.meaning) for column in columns]
+    shown = fields_out(view.tables[name]) if name in view.tables else []
     return DatasetDetail(**dataset_out(view, dataset).model_dump(), fields=shown)
+
+
+def fields_out(table: Table) -> list[FieldOut]:
+    """What the table's pairs may be filtered and sorted by."""
+    return [
+        FieldOut(
+            name=column.name,
+            kind=column.kind,
+            meaning=column.meaning,
+            group=column.group,
+            made="derived" if column.sql is not None else "kept" if column.name in table.features else "stored",
+        )
+        for column in table.columns.values()
+    ]
 
 
 def dataset_out(view: View, dataset: Dataset) -> DatasetOut:

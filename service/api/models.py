@@ -47,11 +47,16 @@ class DatasetList(BaseModel):
 
 
 class FieldOut(BaseModel):
-    """A column to filter and sort by."""
+    """What to filter and sort by."""
 
     name: str
     kind: Literal["text", "number", "boolean", "time"]
     meaning: str
+    group: str = Field(description="where it comes from: pair, prompt, flags, labels, images, ratings or scores")
+    made: Literal["stored", "derived", "kept"] = Field(
+        description="stored in the wide table; derived from such columns when named; or computed when first named, "
+        "which may take a while (409 not-computed), and kept"
+    )
 
 
 class DatasetDetail(DatasetOut):
@@ -100,6 +105,10 @@ class PairOut(BaseModel):
     labels: dict[str, Feature] = Field(description="what the labels of the dataset say of each other")
     facts: dict[str, Feature] = Field(description="what the bytes of the images say; null until they were decoded")
     ratings: dict[str, Feature] = Field(description="what people gave the images, by kind")
+    features: dict[str, Feature] = Field(
+        description="fields that are no columns of the wide table: those that the query named, with what comes with "
+        "them; of one pair all that are computed already"
+    )
 
 
 class PairPage(BaseModel):

@@ -50,11 +50,17 @@ def pair_out(view: View, table: Table, row: dict[str, Any]) -> PairOut:
         labels=_group(table, row, "labels"),
         facts=_group(table, row, "images"),
         ratings=_group(table, row, "ratings"),
+        features={name: row[name] for name in table.columns if name in table.features and name in row},
     )
 
 
 def _group(table: Table, row: dict[str, Any], group: Group) -> dict[str, Any]:
-    return {column.name: row[column.name] for column in table.columns.values() if column.group == group}
+    features = table.features
+    return {
+        column.name: row[column.name]
+        for column in table.columns.values()
+        if column.group == group and column.name not in features
+    }
 
 
 def _score(row: dict[str, Any], name: str) -> ScoreOut:

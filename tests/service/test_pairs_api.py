@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from service_factory import Site, create_snapshot, hashed, ingest, rows, score_all, serving, write
 
+from ranking.errors import UsageError
 from ranking.store.blobs import Store
+from service import beside
 
 
 def everything(site: Site, **query: Any) -> list[dict[str, Any]]:
@@ -176,7 +180,7 @@ def test_a_cursor_of_an_older_snapshot_is_refused(tmp_path: Any) -> None:
 def test_a_pair_carries_labels_scores_and_addresses(site: Site) -> None:
     pair = next(pair for pair in everything(site) if pair["winner"] == 1 and pair["votes"] == 2)
     answer = site.client.get(f"/v1/pairs/{pair['pair_id']}?dataset=toy").json()
-    assert answer == pair | {"snapshot": site.snapshot.n}
+    assert answer == pair | {"snapshot": site.snapshot.n, "features": answer["features"]}
     assert [image["label"] for image in answer["images"]] == [0.0, 1.0]
     for score in answer["scores"].values():
         # The gap is winner − loser; image 1 won here.
@@ -269,3 +273,94 @@ def test_a_search_that_does_not_fit_is_refused_and_pointed_to(site: Site, body: 
     answer = search(site, **body)
     assert answer.status_code == 422, answer.text
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+def test_derived_fields_filter_sort_and_come_with_the_pairs(site: Site) -> None:
+    plain = everything(site)
+    gaps = {pair["pair_id"]: pair["scores"]["alpha"]["gap"] for pair in plain}
+    deviation = next(iter(site.client.get("/v1/pairs?dataset=toy&sort=-alpha.zgap&limit=1").json()["items"]))
+    unit = gaps[deviation["pair_id"]] / deviation["features"]["alpha.zgap"]
+    answer = everything(site, **{"alpha.zgap__gt": "0.5", "sort": "-alpha.zgap"})
+    assert [pair["pair_id"] for pair in answer] == sorted(
+        (pair_id for pair_id, gap in gaps.items() if gap is not None and gap / unit > 0.5), key=lambda p: -gaps[p]
+    )
+    assert all(pair["features"].keys() == {"alpha.zgap"} for pair in answer)
+    assert all(pair["features"]["alpha.zgap"] == pytest.approx(gaps[pair["pair_id"]] / unit) for pair in answer)
+    assert {pair["pair_id"] for pair in everything(site, **{"alpha.agrees": "true"})} == {
+        pair["pair_id"] for pair in plain if pair["scores"]["alpha"]["agrees"]
+    }
+
+
+def test_columns_that_are_kept_are_computed_when_they_are_named(site: Site) -> None:
+    by_prompt: dict[str, list[float]] = {}
+    for pair in everything(site):
+        images = {image["uid"]: pair["scores"]["alpha"][f"image_{side}"] for side, image in enumerate(pair["images"])}
+        by_prompt.setdefault(pair["prompt"], []).extend(f"{uid} {score}" for uid, score in images.items())
+    means = {
+        prompt: sum(float(each.split()[1]) for each in set(items)) / len(set(items))
+        for prompt, items in by_prompt.items()
+    }
+    found = everything(site, sort="alpha.centred_0")
+    assert {pair["pair_id"] for pair in found} == {pair["pair_id"] for pair in everything(site)}
+    for pair in found:
+        centred = pair["scores"]["alpha"]["image_0"] - means[pair["prompt"]]
+        assert pair["features"]["alpha.centred_0"] == pytest.approx(centred)
+    values = [pair["features"]["alpha.centred_0"] for pair in found]
+    assert values == sorted(values)
+    one = site.client.get(f"/v1/pairs/{found[0]['pair_id']}?dataset=toy").json()
+    assert one["features"]["alpha.prompt_mean"] == pytest.approx(means[one["prompt"]])
+    words = search(site, where={"field": "prompt_words", "value": 2}).json()
+    assert (words["total"], words["items"][0]["features"]["prompt_words"]) == (60, 2)
+
+
+def test_every_field_that_a_dataset_lists_may_be_sorted_by(site: Site) -> None:
+    fields = site.client.get("/v1/datasets/toy").json()["fields"]
+    made = {field["name"]: field["made"] for field in fields}
+    assert (made["alpha.gap"], made["alpha.zgap"], made["pareto_0"]) == ("stored", "derived", "kept")
+    for field in fields:
+        if made[field["name"]] != "stored" and not field["name"].startswith(("beta.", "label_")):
+            answer = site.client.get(f"/v1/pairs?dataset=toy&limit=1&sort={field['name']}")
+            assert answer.status_code == 200, answer.text
+
+
+def test_a_field_that_takes_long_to_compute_is_a_conflict_until_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(tmp_path / "store")
+    write(tmp_path / "a" / "a.parquet", rows(6))
+    ingest(store, tmp_path / "a", "toy")
+    score_all(store, "toy", {"alpha@aaaaaaaa": hashed("alpha")})
+    create_snapshot(store)
+    go = threading.Event()
+    compute = beside.column_file
+
+    def slowly(*given: Any) -> Any:
+        assert go.wait(30)
+        return compute(*given)
+
+    monkeypatch.setattr(beside, "column_file", slowly)
+    monkeypatch.setattr(beside, "PATIENCE", 0.05)
+    with serving(store) as client:
+        answer = client.get("/v1/pairs?dataset=toy&sort=prompt_words")
+        assert (answer.status_code, answer.json()["code"]) == (409, "not-computed")
+        assert int(answer.headers["retry-after"]) > 0
+        assert client.get("/v1/pairs?dataset=toy").status_code == 200, "everything else answers meanwhile"
+        go.set()
+        monkeypatch.setattr(beside, "PATIENCE", 30.0)
+        assert client.get("/v1/pairs?dataset=toy&sort=prompt_words").status_code == 200
+
+
+def test_why_a_field_cannot_be_computed_is_said_in_plain_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "store")
+    write(tmp_path / "a" / "a.parquet", rows(6))
+    ingest(store, tmp_path / "a", "toy")
+    create_snapshot(store)
+
+    def refuse(*_given: Any) -> Any:
+        raise UsageError("words need a dictionary", code="bad", hint="buy one")
+
+    monkeypatch.setattr(beside, "column_file", refuse)
+    with serving(store) as client:
+        answer = client.get("/v1/pairs?dataset=toy&sort=prompt_words")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-parameter")
+    assert "words need a dictionary" in answer.json()["detail"]
