@@ -12,9 +12,11 @@ from ranking.settings import Settings, load_settings
 from ranking.store.blobs import Store
 from service import openapi, problems
 from service.api import datasets, health, images, jobs, pairs, runs, samples, scorers, snapshots, subsets
+from service.api import flags as flags_api
 from service.cursors import cursor_key
 from service.dashboard import pages
 from service.dependencies import Parts
+from service.flags import FlagShelf
 from service.pictures import Pictures
 from service.security import LOOPBACK_NAMES, Shield, check_bind
 from service.snapshots import Snapshots
@@ -48,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     problems.install(app)
-    for module in (datasets, pairs, scorers, snapshots, subsets, images, jobs, runs, samples, health):
+    for module in (datasets, pairs, flags_api, scorers, snapshots, subsets, images, jobs, runs, samples, health):
         app.include_router(module.router)
     pages.install(app)
     hosts = LOOPBACK_NAMES | {settings.host.strip("[]").lower()}
@@ -59,11 +61,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def open_parts(settings: Settings) -> Parts:
     """What the application lives on; StoreError for a store that cannot be used."""
     store = Store.open(settings.store)
+    flags = FlagShelf(store)
     return Parts(
         settings=settings,
         store=store,
         snapshots=Snapshots(store),
-        pictures=Pictures(store, settings),
+        pictures=Pictures(store, settings, flags=flags),
+        flags=flags,
         subsets=SubsetShelf(store),
         cursor_key=cursor_key(store),
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ranking.settings import Settings
 from ranking.store.blobs import Store
+from service.flags import FlagShelf
 from service.pictures import Pictures
 from service.snapshots import Snapshots, View
 from service.subsets import SubsetShelf
@@ -24,6 +25,7 @@ class Parts:
     store: Store
     snapshots: Snapshots
     pictures: Pictures
+    flags: FlagShelf
     subsets: SubsetShelf
     cursor_key: bytes
 

@@ -16,12 +16,14 @@ from PIL import Image
 
 from ranking.datasets import Dataset
 from ranking.errors import PairsieveError
-from ranking.images import Found, ImageError, decode_rgb
+from ranking.flags.takedowns import NOTHING, Taken
+from ranking.images import Found, ImageError, TakenDownError, decode_rgb
 from ranking.images.thumbnails import SIDE, SMALL, shrink
 from ranking.names import sha256_hex
 from ranking.schema import MISSING
 from ranking.settings import Settings
 from ranking.store.blobs import Store
+from service.flags import FlagShelf
 from service.problems import ApiProblem
 from service.shelf import Recent, Shelf
 
@@ -52,8 +54,10 @@ class Pictures:
     kept in memory for a while.
     """
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, *, flags: FlagShelf | None = None) -> None:
         self._shelf = Shelf(store, settings)
+        self._flags = flags or FlagShelf(store)
+        self._taken = NOTHING
         self._turns = threading.BoundedSemaphore(_WORKERS)
         self._ahead = ThreadPoolExecutor(2, thread_name_prefix="pairsieve-thumbnails")
         self._made: Recent[_Key, bytes] = Recent(_MADE_BYTES)
@@ -64,12 +68,14 @@ class Pictures:
         self._ahead.shutdown(cancel_futures=True)
 
     def original(self, dataset: Dataset, uid: str) -> Picture:
-        """The stored bytes; ApiProblem image-missing or image-corrupt."""
+        """The stored bytes; ApiProblem image-missing, image-corrupt or image-taken-down."""
+        self._refuse_taken_down(dataset, uid)
         with self._turns:
             return checked_picture(self._found(dataset, uid))
 
     def thumbnail(self, dataset: Dataset, uid: str, size: int) -> Picture:
         """A WebP that fits into size × size, never enlarged."""
+        self._refuse_taken_down(dataset, uid)
         key = (dataset.revision_sha, uid, size)
         data = self._shelf.packed(dataset, uid) if size == SIDE else None
         coming = self._coming.get(key)
@@ -77,8 +83,9 @@ class Pictures:
             wait([coming], timeout=_PATIENCE)
         data = data or self._made.get(key)
         if data is None:
+            seen = self._taken
             with self._turns:
-                data = self._make(key, self._found(dataset, uid))
+                data = self._make(key, self._found(dataset, uid), seen)
         return Picture(data, "image/webp", sha256_hex(data))
 
     def prepare(self, dataset: Dataset, uids: Iterable[str], size: int) -> None:
@@ -100,17 +107,30 @@ class Pictures:
         except (ApiProblem, PairsieveError):
             return False
 
+    def _refuse_taken_down(self, dataset: Dataset, uid: str) -> None:
+        """ApiProblem image-taken-down for an image that was, by its name; by its bytes the reader tells."""
+        taken = self._flags.taken()
+        if taken != self._taken:  # thumbnails in memory do not say what they were made of
+            self._made.clear()
+            self._shelf.forget_packs()
+            self._taken = taken
+        if (dataset.name, uid) in taken.images:
+            raise ApiProblem("image-taken-down", "This image was taken down; /v1/takedowns says why.")
+
     def _found(self, dataset: Dataset, uid: str) -> Found:
         index, reader = self._shelf.of(dataset)
         return reader.read_items(index.place(uid)).get(uid)
 
-    def _make(self, key: _Key, found: Found) -> bytes:
+    def _make(self, key: _Key, found: Found, seen: Taken) -> bytes:
+        """A thumbnail, kept unless something was taken down since its picture was read, by those that were `seen`."""
         made = shrink(_decoded(found), key[2])
-        self._made.put(key, made, weight=len(made))
+        if seen is self._taken:
+            self._made.put(key, made, weight=len(made))
         return made
 
     def _make_many(self, dataset: Dataset, missing: dict[str, Future[None]], size: int) -> None:
         # Whatever goes wrong here, the request for the picture meets it again and says what it is.
+        seen = self._taken
         try:
             index, reader = self._shelf.of(dataset)
             todo = []
@@ -121,7 +141,7 @@ class Pictures:
                     todo.append(index.place(uid))
             for uid, found in reader.read_each(pa.concat_tables(todo)) if todo else ():
                 with self._turns, suppress(ApiProblem):
-                    self._make((dataset.revision_sha, uid, size), found)
+                    self._make((dataset.revision_sha, uid, size), found, seen)
                 missing[uid].set_result(None)
         except PairsieveError as error:
             log.warning("thumbnails of %s could not be made ahead: %s", dataset.name, error)
@@ -147,6 +167,8 @@ def checked_picture(data: Found) -> Picture:
 def _decoded(data: Found) -> Image.Image:
     try:
         return decode_rgb(data)
+    except TakenDownError as error:
+        raise ApiProblem("image-taken-down", "This image was taken down; /v1/takedowns says why.") from error
     except ImageError as error:
         code = "image-missing" if error.status == MISSING else "image-corrupt"
         text = str(error)

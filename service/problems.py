@@ -33,6 +33,7 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "not-computed": (409, "the field exists, but its values are still being computed; ask again"),
     "body-too-large": (413, "the body is larger than any that is of use here"),
     "not-json": (415, "the body must be JSON and say so in Content-Type"),
+    "image-taken-down": (410, "somebody took the image down; it is shown no more"),
     "range-not-satisfiable": (416, "the range lies outside the file"),
     "host-not-allowed": (421, "the Host header names a machine that this server is not"),
     "image-corrupt": (422, "the image's bytes do not decode as JPEG, PNG or WebP within the limits"),

@@ -113,6 +113,10 @@ class Shelf:
                 return webp
         return None
 
+    def forget_packs(self) -> None:
+        """Open every pack anew when it is next asked for."""
+        self._packs.clear()
+
     def _pack(self, unit: str) -> Pack | None:
         known = self._packs.get(unit)
         if known is None:

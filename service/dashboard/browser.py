@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from ranking.features.fields import Field
+from ranking.flags.words import KINDS, this_person
 from service.api.models import PairOut
 from service.api.present import pair_out
 from service.browse import (
@@ -24,6 +25,7 @@ from service.browse import (
 from service.dashboard.charts import Bars, Wings, bars, plain_label, wings
 from service.dashboard.environment import page
 from service.dashboard.evidence import evidence
+from service.dashboard.flags import standing
 from service.dashboard.urls import OPERATORS, State, read_form, read_state
 from service.dependencies import Parts, PartsDep, ViewDep
 from service.histograms import histogram
@@ -35,6 +37,7 @@ _CHART = (640, 130)
 _HEADINGS = {
     "scores": "Scorers",
     "labels": "Other labels",
+    "prompt": "The prompt's text",
     "flags": "Flags",
     "images": "Images",
     "ratings": "Ratings",
@@ -122,6 +125,7 @@ def pairs(request: Request, parts: PartsDep, view: ViewDep) -> Response:
         clear=state.with_filters(()).url(),
         blind_url=replace(state, blind=not state.blind).url(),
         chartable=_grouped(numeric_fields(table.columns.values())),
+        gone=parts.flags.taken().of(dataset.name),
         pixelated=is_pixelated(parts, view, dataset.name),
     )
 
@@ -132,7 +136,16 @@ def pair(request: Request, pair_id: str, parts: PartsDep, view: ViewDep, dataset
     table, row = find_pair(view, pair_id, dataset=dataset)
     card = _card(view, table, row, state=State(table.dataset))
     said = evidence(card.pair, card.sides)
-    return page(request, "pair.html", card=card, evidence=said, pixelated=is_pixelated(parts, view, table.dataset))
+    return page(
+        request,
+        "pair.html",
+        card=card,
+        evidence=said,
+        flags=standing(parts, table.dataset, card.pair.pair_id, [image.uid for image in card.pair.images]),
+        kinds=KINDS,
+        by=this_person(),
+        pixelated=is_pixelated(parts, view, table.dataset),
+    )
 
 
 def _grouped(columns: Iterable[Field]) -> list[tuple[str, list[Field]]]:

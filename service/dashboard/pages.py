@@ -19,7 +19,7 @@ from service.api.jobs import job_out
 from service.api.present import image_url
 from service.api.scorers import list_ as list_scorers
 from service.api.subsets import subset_files, subset_page
-from service.dashboard import browser
+from service.dashboard import browser, flags
 from service.dashboard.charts import Curve, curve
 from service.dashboard.environment import STATIC, page, problem_page
 from service.dashboard.evaluations import flat, read_evaluation
@@ -40,6 +40,7 @@ def install(app: FastAPI) -> None:
     """Add the pages, the static files and the pages for problems."""
     app.include_router(router)
     app.include_router(browser.router)
+    app.include_router(flags.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.state.problem_page = problem_page
 

@@ -19,7 +19,7 @@ if (toggle) {
   });
 }
 
-// j and k step through pairs, Enter opens the one in focus, n and p turn the page.
+// j and k step through pairs, Enter opens the one in focus, f goes to its flags, n and p turn the page.
 const stops = [...document.querySelectorAll("[data-stop]")];
 const typing = (target) => target.closest("input, select, textarea, [contenteditable]") !== null;
 document.addEventListener("keydown", (event) => {
@@ -33,6 +33,13 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
   } else if (event.key === "Enter" && stops.includes(document.activeElement)) {
     document.activeElement.querySelector("a[data-open]")?.click();
+  } else if (event.key === "f") {
+    const button = document.querySelector("[data-flag]");
+    const link = document.activeElement?.querySelector?.('a[href$="#flags"]');
+    if (button) {
+      button.focus();
+      button.scrollIntoView({ block: "center" });
+    } else if (link) link.click();
   } else if (event.key === "n" || event.key === "p") {
     document.querySelector(`a[rel="${event.key === "n" ? "next" : "prev"}"]`)?.click();
   }
