@@ -1,0 +1,1 @@
+"""What `ranking.catalog` hands out: queries, rankings, subsets and pictures of pairs."""
