@@ -27,7 +27,8 @@ class Pairs:
     """N pairs ready to train on: latents of the distinct images, float32 (M, C, h, w), and indices into them.
 
     `skipped` counts pairs of the subset with an image that could not be read, `taken_down` those with one that somebody
-    took down since, if only a moment ago.
+    took down since, if only a moment ago. `preference`, the probability that the winner is the better image, and
+    `weight`, of mean 1 over these pairs, are float32 (N,); None where all of them are 1.
     """
 
     latents: Tensor
@@ -36,6 +37,8 @@ class Pairs:
     prompts: list[str]
     skipped: int
     taken_down: int = 0
+    preference: Tensor | None = None
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -60,10 +63,12 @@ def load_pairs(
             table["winner_uid"].to_pylist(),
             table["loser_uid"].to_pylist(),
             table["prompt"].to_pylist(),
+            table["preference"].to_pylist(),
+            table["weight"].to_pylist(),
             strict=True,
         )
     )
-    uids = {uid for winner, loser, _ in rows for uid in (winner, loser)}
+    uids = {uid for winner, loser, *_ in rows for uid in (winner, loser)}
     reader = ImageReader(store, dataset, fetch=url_fetcher(load_settings()))
     place: dict[str, int] = {}
     parts: list[Tensor] = []
@@ -92,12 +97,25 @@ def load_pairs(
         )
     return Pairs(
         latents=torch.cat(parts),
-        winner=torch.tensor([place[winner] for winner, _, _ in usable]),
-        loser=torch.tensor([place[loser] for _, loser, _ in usable]),
-        prompts=[prompt for _, _, prompt in usable],
+        winner=torch.tensor([place[row[0]] for row in usable]),
+        loser=torch.tensor([place[row[1]] for row in usable]),
+        prompts=[row[2] for row in usable],
         skipped=len(rows) - len(usable),
         taken_down=taken_down,
+        preference=_preferences([row[3] for row in usable]),
+        weight=_weights([row[4] for row in usable]),
     )
+
+
+def _preferences(values: list[float]) -> Tensor | None:
+    found = torch.tensor(values)
+    return None if bool((found == 1).all()) else found
+
+
+def _weights(values: list[float]) -> Tensor | None:
+    # Of mean 1, so that the recipe's weights move effort between pairs and leave the learning rate alone.
+    found = torch.tensor(values, dtype=torch.float64)
+    return None if bool((found == found[0]).all()) else (found / found.mean()).float()
 
 
 def batches(count: int, *, size: int, seed: int) -> Iterator[Tensor]:

@@ -29,8 +29,19 @@ def denoising_error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
 
 
-def diffusion_dpo(policy: Tensor, reference: Tensor, *, beta: float) -> PreferenceLoss:
-    """Diffusion-DPO: mean of −log σ(−β/2 · [(p_w − p_l) − (r_w − r_l)]).
+def diffusion_dpo(
+    policy: Tensor,
+    reference: Tensor,
+    *,
+    beta: float,
+    preference: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> PreferenceLoss:
+    """Diffusion-DPO: mean of −log σ(z), z = −β/2 · [(p_w − p_l) − (r_w − r_l)].
+
+    With `preference` q (B,), the probability that the winner is the better image, each pair's loss is
+    −q·log σ(z) − (1 − q)·log σ(−z), conservative DPO (Mitchell 2023, "A note on DPO with noisy preferences", eq. 3);
+    with `weight` (B,) it is multiplied by that before the mean.
 
     Source: Wallace et al. 2023 (arXiv 2311.12908), eq. 14, with errors as means over elements and the factor ½ of
     the authors' code. `policy` and `reference` are float32 errors (2B,), the B winners first, then their losers,
@@ -48,4 +59,9 @@ def diffusion_dpo(policy: Tensor, reference: Tensor, *, beta: float) -> Preferen
     reference_winner, reference_loser = reference.chunk(2)
     logit = -0.5 * beta * ((policy_winner - policy_loser) - (reference_winner - reference_loser))
     right = (logit > 0).float() + 0.5 * (logit == 0).float()
-    return PreferenceLoss(loss=-logsigmoid(logit).mean(), logit=logit.detach(), implicit_accuracy=float(right.mean()))
+    losses = -logsigmoid(logit)
+    if preference is not None:
+        losses = preference * losses - (1 - preference) * logsigmoid(-logit)
+    if weight is not None:
+        losses = weight * losses
+    return PreferenceLoss(loss=losses.mean(), logit=logit.detach(), implicit_accuracy=float(right.mean()))

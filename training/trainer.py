@@ -201,7 +201,10 @@ def _dpo_batch(
     errors = denoising_error(policy(noisy, timesteps, words).sample, target)
     with torch.no_grad():
         anchors = denoising_error(reference(noisy, timesteps, words).sample, target)
-    outcome = diffusion_dpo(errors, anchors, beta=config.beta)
+    preference, weight = (
+        None if each is None else each[chosen].to(model.device) for each in (pairs.preference, pairs.weight)
+    )
+    outcome = diffusion_dpo(errors, anchors, beta=config.beta, preference=preference, weight=weight)
     change = (errors - anchors).detach()
     measured = torch.tensor(
         [

@@ -5,12 +5,16 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 from pickapic_factory import rows
 from subsets import all_pairs
 
 from ranking.errors import PairsieveError
 from ranking.store.blobs import Store
-from ranking.subsets.catalog import Subset
+from ranking.store.snapshots import get_snapshot
+from ranking.subsets.catalog import Subset, subset_pairs
+from ranking.subsets.recipe import parse_recipe
+from ranking.subsets.select import create_subset
 from training.data import batches, load_pairs
 from training.models.sd import load_model
 
@@ -42,6 +46,20 @@ def test_pairs_are_encoded_once_per_image_and_keep_winner_and_loser_apart(
     assert pairs.latents.shape[1:] == (4, 16, 16)
     assert len(pairs.latents) <= 13  # twelve pairs in chains share their images
     assert bool((pairs.winner != pairs.loser).all())
+
+
+def test_weights_have_mean_one_over_the_pairs_that_are_used_and_plain_subsets_have_none(
+    store: Store, subset: Subset, tiny_model: Path
+) -> None:
+    model = load_model(str(tiny_model), device="cpu")
+    plain = load_pairs(store, subset, model, 32)
+    assert (plain.weight, plain.preference) == (None, None)
+    spec = subset.recipe | {"name": "weighted", "weights": {"field": "row", "low": 1.0}}
+    weighted = create_subset(store, parse_recipe(spec), get_snapshot(store, subset.snapshot.n))
+    pairs, table = load_pairs(store, weighted, model, 32), subset_pairs(store, weighted)
+    raw = torch.tensor(table["weight"].to_pylist())
+    assert pairs.weight is not None and len(set(raw.tolist())) > 2
+    torch.testing.assert_close(pairs.weight, raw / raw.mean())
 
 
 def test_a_subset_without_readable_pictures_is_refused(store: Store, tmp_path: Path, tiny_model: Path) -> None:

@@ -34,6 +34,28 @@ def test_the_mean_is_taken_after_the_logsigmoid_not_before() -> None:
     assert result.implicit_accuracy == 0.5
 
 
+def test_a_preference_mixes_both_directions_and_a_weight_multiplies_by_hand() -> None:
+    policy = torch.tensor([0.08, 0.12, 0.21, 0.19])
+    reference = torch.tensor([0.10, 0.10, 0.20, 0.20])  # logits 3 and −3
+    right, wrong = math.log1p(math.exp(-3)), math.log1p(math.exp(3))
+    soft = diffusion_dpo(policy, reference, beta=200, preference=torch.tensor([0.75, 1.0]))
+    assert soft.loss.item() == pytest.approx((0.75 * right + 0.25 * wrong + wrong) / 2, abs=1e-4)
+    weighted = diffusion_dpo(policy, reference, beta=200, weight=torch.tensor([1.5, 0.5]))
+    assert weighted.loss.item() == pytest.approx((1.5 * right + 0.5 * wrong) / 2, abs=1e-4)
+    ones = torch.ones(2)
+    plain = diffusion_dpo(policy, reference, beta=200)
+    assert diffusion_dpo(policy, reference, beta=200, preference=ones, weight=ones).loss == plain.loss
+    assert soft.implicit_accuracy == weighted.implicit_accuracy == plain.implicit_accuracy
+
+
+def test_an_undecided_pair_pulls_back_to_the_reference() -> None:
+    policy = torch.tensor([0.08, 0.21], requires_grad=True)  # logit 3 at β = 200
+    diffusion_dpo(policy, torch.tensor([0.10, 0.20]), beta=200, preference=torch.tensor([0.5])).loss.backward()
+    # d loss / d z = σ(3) − ½, and d z / d p_w = −100
+    slope = 1 / (1 + math.exp(-3)) - 0.5
+    torch.testing.assert_close(policy.grad, torch.tensor([-100 * slope, 100 * slope]), rtol=1e-3, atol=1e-3)
+
+
 def test_swapping_winner_and_loser_negates_the_logit() -> None:
     policy, reference = torch.rand(8), torch.rand(8)
 

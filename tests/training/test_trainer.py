@@ -100,6 +100,23 @@ def test_training_learns_the_order_of_its_pairs(tiny_model: Path) -> None:
     assert sum(accuracies[-30:]) / 30 > 0.9
 
 
+def test_weights_and_preferences_of_the_pairs_reach_the_loss(tiny_model: Path) -> None:
+    config = config_of(tiny_model, batch=8, prompt_dropout=0)
+
+    def first_gradient(**more: torch.Tensor) -> float:
+        latents = torch.cat([torch.full((8, 4, 8, 8), 1.0), torch.full((8, 4, 8, 8), -1.0)])
+        pairs = Pairs(latents, torch.arange(8), torch.arange(8, 16), ["a red star"] * 8, skipped=0, **more)
+        return next(dpo_steps(load_model(str(tiny_model), device="cpu"), pairs, config)).gradient_norm
+
+    # The gradient is clipped in place after its norm was taken, so norms are comparable.
+    plain = first_gradient()
+    assert plain > 0
+    assert first_gradient(weight=torch.full((8,), 0.5)) == pytest.approx(plain / 2, rel=1e-4)
+    # At the reference the logit is 0 and the slope of a pair's loss is ½ − q.
+    assert first_gradient(preference=torch.full((8,), 0.75)) == pytest.approx(plain / 2, rel=1e-4)
+    assert first_gradient(preference=torch.full((8,), 0.5)) == pytest.approx(0, abs=1e-6 * plain)
+
+
 def test_accumulation_takes_as_many_pairs_per_step(store: Store, subset: Subset, tiny_model: Path) -> None:
     model = load_model(str(tiny_model), device="cpu")
     pairs = load_pairs(store, subset, model, 32)
