@@ -19,6 +19,7 @@ from ranking.subsets.labels import labelled
 from ranking.subsets.recipe import Recipe, check_recipe
 
 _SAMPLE = 65_536
+_SPARE = 1_000
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _order(
 ) -> None:
     """Write `ordered` and `refused`. Only as many of the best pairs are put in order as it takes for `need` of them to
     get past the caps: what becomes of a pair depends on better ones only."""
-    guess = max(need + (need // 2 if limits else need // 16), least) + 1_000
+    guess = max(need + (need // 2 if limits else need // 16), least) + _SPARE
     while True:
         bound = _bound(con, recipe, guess, eligible)
         _write_ordered(con, recipe, limits, bound)
