@@ -37,7 +37,9 @@ def told_by(table: PairTable, recipe: Recipe, pair_id: str) -> str:
     marks = pinned_marks(table.store, table.snapshot.flags, table.dataset)
     with duck.connect() as con:
         con.register("marks", marks)
-        rows = con.sql("SELECT kind, by, created, why FROM marks WHERE pair_id = ? ORDER BY created", params=[pair_id])
+        rows = con.sql(
+            'SELECT kind, "by", created, why FROM marks WHERE pair_id = ? ORDER BY created, id', params=[pair_id]
+        )
         said = [row for row in rows.fetchall() if row[0] in kinds]
     words = [
         f"{kind.replace('_', ' ')}, by {by} on {created[:10]}" + (f" ({why})" if why else "")
