@@ -11,6 +11,7 @@ from ranking.query import And, FilterNode, Leaf, Not, compile_filter
 from ranking.subsets.caps import refuse
 from ranking.subsets.contradictions import said
 from ranking.subsets.flagged import taken_away, told_by
+from ranking.subsets.pool import told
 from ranking.subsets.recipe import Relabel, Soft, Vote
 from ranking.subsets.selection import Selection, Stage
 
@@ -200,6 +201,10 @@ def _ranked(selection: Selection, about: Explanation) -> Explanation:
     selection.extend(place)
     ((rank,),) = con.execute("SELECT max(rank) FROM taken WHERE place = ?", [place]).fetchall()
     name = f"its {recipe.metric.name} {about.metric:.6g} ranks {place:,} of {selection.eligible:,}"
+    if recipe.diversity and not con.execute("SELECT 1 FROM refused WHERE place = ?", [place]).fetchall():
+        found = told(con, recipe.diversity, place=place, want=selection.want)
+        said_of = f"{'' if rank is None else 'taken: '}{name}; {found.reason}"
+        return replace(about, taken=rank is not None, stage="diversity", reason=said_of, change=found.change)
     if rank is not None:
         why = f"taken: {name}, and it is number {rank:,} of {selection.taken:,} in the subset"
         return replace(about, taken=True, stage="take", reason=why, change=_to_lose(selection, rank))
@@ -209,10 +214,6 @@ def _ranked(selection: Selection, about: Explanation) -> Explanation:
     ((ahead,),) = con.execute(
         "SELECT count(*) FROM ordered ANTI JOIN refused USING (place) WHERE place <= ?", [place]
     ).fetchall()
-    if ahead <= selection.want:
-        return replace(
-            about, stage="diversity", reason=f"{name}, but others add more diversity", change=_to_lose(selection, None)
-        )
     ((last, worst),) = con.sql(
         "SELECT place, metric FROM ordered JOIN taken USING (place) ORDER BY place DESC LIMIT 1"
     ).fetchall() or [(None, None)]
@@ -220,9 +221,7 @@ def _ranked(selection: Selection, about: Explanation) -> Explanation:
     return replace(about, stage="take", reason=f"{name}{end}", change=_to_take(selection, about, ahead))
 
 
-def _to_lose(selection: Selection, rank: int | None) -> str:
-    if rank is None:
-        return "lower diversity.weight"
+def _to_lose(selection: Selection, rank: int) -> str:
     if selection.recipe.take.threshold is not None or rank == 1:
         return ""
     return f"it stays in until fewer than {rank:,} are taken"

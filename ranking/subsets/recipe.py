@@ -85,8 +85,9 @@ class NearDuplicates(_Part):
 
 
 class Diversity(_Part):
-    """Re-ranking so that what is taken is not all alike: greedily by (1 − weight) · quality + weight · diversity, over
-    embeddings of the prompts or of the winners' images. `ranking.subsets.diversity` has the formulas and bounds."""
+    """Re-ranking so that what is taken is not all alike: by (1 − weight) · quality + weight · diversity, over
+    embeddings of the prompts or of the winners' images. Looked at are the best `pool` × as many pairs as are taken;
+    `neighbours` is the k of knn-entropy. `ranking.subsets.diversity` has the formulas and bounds."""
 
     embedding: str
     of: Literal["prompt", "winner"] = "prompt"
@@ -213,6 +214,11 @@ def check_recipe(recipe: Recipe, table: PairTable) -> None:
     with _placed("diversity"):
         if recipe.diversity and recipe.diversity.embedding not in table.embeddings:
             raise UnknownNameError.among("embedding", recipe.diversity.embedding, table.embeddings)
+        if recipe.diversity and recipe.take.threshold is not None:
+            raise UsageError(
+                "a threshold takes all that reach it, so there is nothing to choose",
+                hint="use take.percent or take.count",
+            )
     for place, leaf in leaves(recipe.where):
         with _placed(place):
             compile_filter(leaf, table.fields)

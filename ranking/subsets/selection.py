@@ -14,8 +14,10 @@ from ranking.features.pairs import PairTable
 from ranking.metrics.frame import Frame
 from ranking.query import compile_filter
 from ranking.subsets.caps import Limit, limits_of, refuse
+from ranking.subsets.diversity import pool_size
 from ranking.subsets.flagged import unflagged
 from ranking.subsets.labels import labelled
+from ranking.subsets.pool import take_diverse
 from ranking.subsets.recipe import Recipe, check_recipe
 
 _SAMPLE = 65_536
@@ -41,9 +43,10 @@ class Selection:
       ordered   the best of the eligible pairs: place (1 = best), position, pair_id, metric, `group_<i>` per limit
       refused   those of them that a cap leaves out: place, `cap`: the position in `limits`
       taken     the subset: rank (1 = best), place, position
+      pool      only with diversity: what `ranking.subsets.pool` looked at
 
     `left` counts the pairs that pass each stage, `eligible` those that pass all, `want` those to be taken if caps do
-    not forbid it, `taken` those that are.
+    not forbid it, `taken` those that are. `diversity` is the report of the re-ranking, if the recipe asks for one.
     """
 
     con: duckdb.DuckDBPyConnection
@@ -55,6 +58,7 @@ class Selection:
     want: int
     limits: tuple[Limit, ...]
     taken: int
+    diversity: dict[str, Any] | None = None
 
     @property
     def direction(self) -> str:
@@ -95,9 +99,16 @@ def selecting(table: PairTable, recipe: Recipe, *, least: int = 0, threads: int 
         eligible = int(fallen.get(0, 0))
         want = _want(con, recipe, eligible)
         limits = limits_of(recipe, want)
-        _order(con, recipe, eligible, need=want, least=least, limits=limits)
-        taken = _take(con, want)
-        yield Selection(con, table, recipe, stages, left, eligible, want, tuple(limits), taken)
+        wanted = recipe.diversity
+        need = want if wanted is None else pool_size(wanted, take=want, available=eligible)
+        _order(con, recipe, eligible, need=need, least=least, limits=limits)
+        report = None
+        if wanted is None:
+            taken = _take(con, want)
+        else:
+            report = take_diverse(con, recipe, wanted, table=table, want=want, size=need)
+            ((taken,),) = con.sql("SELECT count(*) FROM taken").fetchall()
+        yield Selection(con, table, recipe, stages, left, eligible, want, tuple(limits), taken, report)
 
 
 def _stages(recipe: Recipe, table: PairTable) -> tuple[Stage, ...]:

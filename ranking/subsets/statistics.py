@@ -39,6 +39,7 @@ def describe(selection: Selection, pairs: Path) -> dict[str, Any]:
                      every pair; gaps and winners: mean of the human winner − loser, and of the winner's score, by
                      scorer; agreement: share of the pairs with a winner and different scores whose label the scorer
                      shares; fields: means of the fields that the recipe names. Null where there is nothing to count.
+      diversity      only with it: how the re-ranking went, see `ranking.subsets.diversity`
       coverage       after ÷ before for prompts, prompt clusters, raters and models
       histograms     for each scorer its winners' scores and its gaps, and each field: 21 rising edges, and the counts
                      before and after in the 20 bins between them; a bin has its upper edge, the first its lower too
@@ -62,6 +63,7 @@ def describe(selection: Selection, pairs: Path) -> dict[str, Any]:
     return {
         "eligible": selection.eligible,
         "stages": stage_counts(selection),
+        **({"diversity": selection.diversity} if selection.diversity else {}),
         "before": before,
         "after": after,
         "coverage": {
