@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from html_page import Page, open_page
 from service_factory import HOSTILE_PROMPTS, Site, build, serving
 from starlette.testclient import TestClient
 
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.select import create_subset
 from service.dashboard.text import visible
-
-
-class Page(HTMLParser):
-    """The elements and the text of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str, **attributes: str) -> list[dict[str, str]]:
-        return [found for name, found in self.elements if name == tag and attributes.items() <= found.items()]
-
-
-def open_page(client: TestClient, url: str, status: int = 200) -> Page:
-    answer = client.get(url, headers={"accept": "text/html"})
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    return Page(answer.text)
 
 
 def shown_pairs(page: Page) -> list[str]:
