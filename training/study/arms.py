@@ -12,8 +12,10 @@ from ranking.features.pairs import PairTable
 from ranking.subsets.recipe import Recipe, Take, check_recipe, parse_recipe
 from training.study.spec import Control, StudySpec
 
-_OF_NO_SCORER = {"pair", "labels", "images", "ratings", "text"}
+_OF_NO_SCORER = {"pair", "prompt", "flags", "labels", "images", "ratings"}
 """Groups of fields that no scorer has a part in."""
+_FITTED_ON_SCORES = {"label_confidence", "preference_0", "scorer_preference_0", "rater_reliability"}
+"""Fields of labels that all scorers have a part in, all the same."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def used_scorers(recipe: Recipe, table: PairTable) -> frozenset[str]:
     found = {*recipe.metric.uses.scorers, *recipe.scorers}
     for name in recipe.fields:
         field = table.fields[name]
-        if field.group not in _OF_NO_SCORER:
+        if field.scorer is not None:
+            found.add(field.scorer)
+        elif field.group not in _OF_NO_SCORER or name in _FITTED_ON_SCORES:
             own = [scorer for scorer in table.scorers if name.startswith(f"{scorer}.")]
             found |= {max(own, key=len)} if own else set(table.scorers)
     return frozenset(found)

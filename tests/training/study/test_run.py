@@ -120,6 +120,9 @@ def test_an_arm_that_filters_by_the_votes_of_all_scorers_uses_them_all(toys: Toy
     [arm, control] = plan_of(toys.store, asked).arms
     assert arm["scorers"] == ["guess", "half", "knows"]
     assert control["scorers"] == []
+    for field, used in (("label_confidence", arm["scorers"]), ("half.zgap", ["half"]), ("in_cycle", [])):
+        chosen = {"name": "a", "metric": {"name": "field", "field": field}}
+        assert plan_of(toys.store, spec("field", arms=[chosen], controls=["random"])).arms[0]["scorers"] == used
 
 
 def test_a_killed_study_goes_on_with_the_cells_that_are_open(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
