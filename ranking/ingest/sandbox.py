@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 from ranking.errors import UNUSABLE, PairsieveError, SourceError, StoreError
 from ranking.ingest.ranged import READ_AHEAD
 from ranking.ingest.sources import SourceFile
+from ranking.lean import without_pandas
 
 MEMORY = "memory"
 """The code of the error that says: the file needs more memory than the child may have."""
@@ -67,6 +68,7 @@ class _WatchedFile(SourceFile):
 def main(memory_bytes: int, parent: int) -> None:
     """Do jobs until standard input ends. Whatever prints, prints to standard error."""
     _confine(memory_bytes, parent)
+    without_pandas()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
 

@@ -15,6 +15,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 
 def open_store() -> Store:
     """The store of this environment, proved usable."""
+    from ranking.lean import without_pandas
+
+    without_pandas()
     from ranking.settings import load_settings
     from ranking.store.blobs import Store
 

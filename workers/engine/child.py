@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+from ranking.lean import without_pandas
 from workers.engine.decoding import examine
 from workers.engine.frames import pack_examined, receive, send, unpack_wanted
 
@@ -29,6 +30,7 @@ def main(parent: int, memory_bytes: int, seconds: float) -> None:
     """Answer requests on standard input, which is a socket, until the other side closes it."""
     sock = socket.socket(fileno=os.dup(0))
     _confine(parent, memory_bytes, sock)
+    without_pandas()
     send(sock, READY)
     with suppress(BrokenPipeError, ConnectionResetError):
         while (request := receive(sock, most=1 << 40)) is not None:

@@ -21,7 +21,7 @@ from ranking.ingest.sources import SourceFile
 _RAW = ("images", "preference.responses")
 _RAW_MODELS = ("model_1", "model_2")
 _BINARISED = ("prompt", "chosen", "rejected", "chosen_model", "rejected_model")
-_ANSWERS: Final = pa.array(["image_1", "image_2", "both_good", "both_bad", "toxic", "toxic_content"])
+_ANSWERS: Final = ("image_1", "image_2", "both_good", "both_bad", "toxic", "toxic_content")
 # An address on the hub ends in the path of the image within the repository.
 _ON_THE_HUB: Final = r"^https://[^/]+/.*/resolve/[^/]+/(?P<path>.+)$"
 
@@ -88,7 +88,7 @@ def _count(batch: Batch) -> tuple[Whole, pa.Array]:
     )
     given, rows = pc.list_flatten(responses), batch.columns.num_rows
     owners = pc.list_parent_indices(responses).to_numpy()
-    codes = pc.index_in(given, _ANSWERS)
+    codes = pc.index_in(given, pa.array(_ANSWERS))
     known = codes.is_valid().to_numpy(zero_copy_only=False)
     cells = owners[known] * len(_ANSWERS) + codes.drop_null().to_numpy()
     counts = np.bincount(cells, minlength=rows * len(_ANSWERS)).reshape(rows, len(_ANSWERS)).T
