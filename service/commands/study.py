@@ -138,14 +138,16 @@ def remarks(result: dict[str, Any]) -> list[str]:
 
 
 def _print_plan(study: Study) -> None:
+    import yaml
+
     from service.console import print_table
 
     rows = [
         [
             arm["name"],
             arm["role"],
-            " ".join(str(value) for value in arm["recipe"]["metric"].values()),
-            " ".join(f"{key} {value}" for key, value in arm["recipe"]["take"].items()),
+            yaml.safe_dump(arm["recipe"]["metric"], default_flow_style=True, sort_keys=False, width=10_000).strip(),
+            " ".join(f"{key} {value}" for key, value in arm["recipe"]["take"].items() if value != "top"),
             len(arm["seeds"]),
         ]
         for arm in study.arms
