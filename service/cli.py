@@ -10,6 +10,7 @@ import typer
 
 from ranking.errors import PairsieveError
 from service.commands import (
+    confidence,
     curate,
     demo,
     doctor,
@@ -69,6 +70,7 @@ for module in (
     doctor,
     scores,
     snapshot,
+    confidence,
     curate,
     train,
     reward,

@@ -28,6 +28,7 @@ _COLUMN_SETS: dict[str, str] = {
     "safety": "ranking.features.safety:SAFETY",
     "prompt-scale": "ranking.features.under_prompt:PROMPT_SCALES",
     "pareto": "ranking.features.under_prompt:PARETO",
+    "confidence": "ranking.confidence.columns:COLUMNS",
 }
 """Where each column set lies, "module:NAME", by its name: loaded when its fields are asked for."""
 

@@ -18,7 +18,7 @@ from ranking.packages import Problem, offers
 GROUP = "pairsieve.metrics"
 _BUILT_IN = tuple(
     f"ranking.metrics.catalog.{module}"
-    for module in ("basic", "agreement", "gaps", "models", "fronts", "fifa", "combined")
+    for module in ("basic", "agreement", "gaps", "models", "fronts", "fifa", "confidence", "combined")
 )
 _PACKAGE, _TAKEN = "metric-package", "metric-name-taken"
 _TEXTS = ("formula", "range", "source", "nulls")
