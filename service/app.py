@@ -11,7 +11,20 @@ from fastapi import FastAPI
 from ranking.settings import Settings, load_settings
 from ranking.store.blobs import Store
 from service import openapi, problems
-from service.api import datasets, health, images, jobs, pairs, runs, samples, scorers, snapshots, subsets
+from service.api import (
+    datasets,
+    health,
+    images,
+    jobs,
+    metrics,
+    pairs,
+    recipes,
+    runs,
+    samples,
+    scorers,
+    snapshots,
+    subsets,
+)
 from service.api import flags as flags_api
 from service.cursors import cursor_key
 from service.dashboard import pages
@@ -50,7 +63,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     problems.install(app)
-    for module in (datasets, pairs, flags_api, scorers, snapshots, subsets, images, jobs, runs, samples, health):
+    shown = (
+        datasets,
+        pairs,
+        flags_api,
+        scorers,
+        metrics,
+        recipes,
+        snapshots,
+        subsets,
+        images,
+        jobs,
+        runs,
+        samples,
+        health,
+    )
+    for module in shown:
         app.include_router(module.router)
     pages.install(app)
     hosts = LOOPBACK_NAMES | {settings.host.strip("[]").lower()}

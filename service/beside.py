@@ -44,7 +44,7 @@ class Beside:
     def __init__(self, con: duckdb.DuckDBPyConnection, relation: str, pairs: PairTable) -> None:
         self._con = con
         self._relation = relation
-        self._pairs = pairs
+        self.pairs = pairs
         self._loaded: dict[str, str] = {}
         self._at_work: dict[str, _Work] = {}
         self._turn = threading.Lock()
@@ -53,41 +53,47 @@ class Beside:
     @property
     def names(self) -> frozenset[str]:
         """The fields that the table's own columns do not hold."""
-        derived = {each.name for each in self._pairs.fields.values() if each.sql is not None}
+        derived = {each.name for each in self.pairs.fields.values() if each.sql is not None}
         return frozenset(derived | self._columns)
+
+    def compute(self, names: Iterable[str]) -> None:
+        """See to it that these fields are kept, so that whoever reads them from the store need not compute them;
+        ApiProblem not-computed where that takes long, and the errors of computing them."""
+        for columns in self._sets(wanted_fields(names, self.pairs.fields).columns):
+            self._table(columns)
 
     def relation(self, names: Iterable[str]) -> str:
         """SQL for a FROM clause: the table's columns and these fields. ApiProblem not-computed where one of them is
         being computed; an error of computing it is raised."""
-        wanted = wanted_fields(names, self._pairs.fields)
+        wanted = wanted_fields(names, self.pairs.fields)
         tables = [self._table(columns) for columns in self._sets(wanted.columns)]
         return self._sql(tables, wanted.derived)
 
     def known(self) -> tuple[str, list[Field]]:
         """The same with all fields that need no computing: derived ones, and columns that were kept. For one row."""
         tables, have = [], set()
-        for columns in self._pairs.column_sets.values():
+        for columns in self.pairs.column_sets.values():
             table = self._kept(columns)
             if table is not None:
                 tables.append(table)
                 have |= {each.name for each in columns.fields}
         derived = tuple(
             each
-            for each in self._pairs.fields.values()
+            for each in self.pairs.fields.values()
             if each.sql is not None and not (set(each.reads) & self._columns) - have
         )
-        kept = [each for each in self._pairs.fields.values() if each.name in have]
+        kept = [each for each in self.pairs.fields.values() if each.name in have]
         return self._sql(tables, derived), [*derived, *kept]
 
     def _sql(self, tables: Iterable[str], derived: Iterable[Field]) -> str:
-        tallies = self._pairs.wide.tallies
+        tallies = self.pairs.wide.tallies
         made = "".join(f", {expression(each, tallies)} AS {duck.identifier(each.name)}" for each in derived)
         joins = "".join(f" JOIN {duck.identifier(table)} USING ({duck.identifier(ROW)})" for table in tables)
         return f"(SELECT *{made} FROM {duck.identifier(self._relation)}{joins})"
 
     def _sets(self, columns: frozenset[str]) -> list[ColumnSet]:
         return [
-            each for each in self._pairs.column_sets.values() if columns & {described.name for described in each.fields}
+            each for each in self.pairs.column_sets.values() if columns & {described.name for described in each.fields}
         ]
 
     def _table(self, columns: ColumnSet) -> str:
@@ -105,7 +111,7 @@ class Beside:
         if not work.done.wait(PATIENCE):
             raise ApiProblem(
                 "not-computed",
-                f"{columns.fields[0].name} and what comes with it is being computed for {self._pairs.dataset}; ask "
+                f"{columns.fields[0].name} and what comes with it is being computed for {self.pairs.dataset}; ask "
                 "again in a while.",
                 headers={"retry-after": "5"},
             )
@@ -117,9 +123,9 @@ class Beside:
 
     def _compute(self, columns: ColumnSet, work: _Work) -> None:
         try:
-            column_file(self._pairs, columns)
+            column_file(self.pairs, columns)
         except Exception as error:  # whoever asked is told
-            log.warning("%s of %s cannot be computed: %s", columns.name, self._pairs.dataset, error)
+            log.warning("%s of %s cannot be computed: %s", columns.name, self.pairs.dataset, error)
             work.error = error
         finally:
             work.done.set()
@@ -127,7 +133,7 @@ class Beside:
     def _kept(self, columns: ColumnSet) -> str | None:
         with self._turn:
             if columns.name not in self._loaded:
-                path = find_columns(self._pairs, columns)
+                path = find_columns(self.pairs, columns)
                 if path is None:
                     return None
                 self._loaded[columns.name] = self._load(path)

@@ -39,6 +39,7 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "image-corrupt": (422, "the image's bytes do not decode as JPEG, PNG or WebP within the limits"),
     "invalid-parameter": (422, "a parameter is unknown, malformed or out of range"),
     "internal": (500, "an error of ours; the server's log has the details under trace_id"),
+    "busy": (503, "the server is at work on as much of this as it can be; try again"),
     "source-gone": (503, "the file that the image was ingested from is gone or has changed"),
     "store-unavailable": (503, "the store cannot be read, or something in it is damaged"),
 }

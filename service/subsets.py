@@ -18,10 +18,11 @@ from ranking.subsets.catalog import Subset, subset_pairs
 
 _KEPT: Final = 4
 _JSONL_ROWS: Final = 4096
+_ARROW_ROWS: Final = 65_536
 
 
 class SubsetShelf:
-    """Keeps the last few subsets' pairs in memory, and JSON Lines files of them in a folder that ends with
+    """Keeps the last few subsets' pairs in memory, and JSON Lines and Arrow files of them in a folder that ends with
     the app."""
 
     def __init__(self, store: Store) -> None:
@@ -29,6 +30,7 @@ class SubsetShelf:
         self._tables: OrderedDict[str, pa.Table] = OrderedDict()
         self._checked: set[str] = set()
         self._jsonl: dict[str, tuple[Path, str]] = {}
+        self._arrow: dict[str, tuple[Path, str]] = {}
         self._turn = threading.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="pairsieve-")
 
@@ -66,3 +68,14 @@ class SubsetShelf:
                             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
                 self._jsonl[subset.sha256] = path, sha256_file(path)
             return self._jsonl[subset.sha256]
+
+    def arrow(self, subset: Subset) -> tuple[Path, str]:
+        """The same rows as an Arrow IPC stream and the file's SHA-256."""
+        table = self.pairs(subset)
+        with self._turn:
+            if subset.sha256 not in self._arrow:
+                path = Path(self._folder.name) / f"{subset.sha256}.arrows"
+                with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+                    stream.write_table(table, max_chunksize=_ARROW_ROWS)
+                self._arrow[subset.sha256] = path, sha256_file(path)
+            return self._arrow[subset.sha256]

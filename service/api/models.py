@@ -228,6 +228,8 @@ class SubsetPair(BaseModel):
     winner_uid: str
     loser_uid: str
     label_source: str
+    preference: Number = Field(description="probability that the winner is the better image; 1 unless labels are soft")
+    weight: Number = Field(description="what a training multiplies the pair's loss by; 1 unless the recipe has weights")
     winner_url: str
     loser_url: str
 
@@ -241,6 +243,77 @@ class SubsetPage(BaseModel):
     total: int
     total_kind: Literal["exact"] = "exact"
     snapshot: int
+
+
+class ChangeOut(BaseModel):
+    """A key of the recipe, with dots, that differs; null where a subset's recipe does not have it."""
+
+    key: str
+    a: Any
+    b: Any
+
+
+class MovedOut(BaseModel):
+    pair_id: str
+    prompt: str | None
+    rank_a: int
+    rank_b: int
+    flipped: bool = Field(description="whether b has the other image for a winner")
+
+
+class ComparisonOut(BaseModel):
+    """Subset `a`, that of the address, beside subset `b`."""
+
+    a: str
+    b: str
+    rows_a: int
+    rows_b: int
+    common: int
+    only_a: int
+    only_b: int
+    jaccard: Number = Field(description="common ÷ pairs in either")
+    overlap: Number = Field(description="common ÷ pairs of the smaller one")
+    spearman: Number = Field(description="rank correlation ρ of the common pairs; null below two")
+    kendall: Number = Field(description="rank correlation τ; null below two and above two million")
+    flipped: int = Field(description="common pairs with the other image for a winner")
+    common_prompts: int
+    same_snapshot: bool
+    recipe: list[ChangeOut]
+    statistics: dict[str, list[Any]] = Field(description="numbers of both, [a, b], by name")
+    moved: list[MovedOut] = Field(description="common pairs whose place moved most, as shares of the subsets' lengths")
+
+
+class RankedPair(SubsetPair):
+    """A pair as a recipe ranks it."""
+
+    taken: bool = Field(description="whether the recipe takes it; a cap may leave out a better one than the last taken")
+
+
+class RecipeCheck(BaseModel):
+    """What a recipe would select. `counts`: pairs in all, how many are left after each stage, eligible, wanted, left
+    out by a cap, and taken."""
+
+    recipe: Json = Field(description="with every default spelled out, as a subset records it")
+    snapshot: int
+    counts: Json
+    items: list[RankedPair] = Field(description="the best eligible pairs, by rank")
+
+
+class MetricOut(BaseModel):
+    """A quality metric: features of a pair → one number, higher is better."""
+
+    name: str
+    formula: str
+    range: str
+    source: str
+    provenance: str = Field(description="verified, secondary, reconstruction or ours: how well the formula is known")
+    provenance_meaning: str
+    nulls: str = Field(description='ends the sentence "a pair has no metric if it has no winner, or …"')
+    options: Json = Field(description="JSON schema of what a recipe's `metric` holds beside `name`")
+
+
+class MetricList(BaseModel):
+    items: list[MetricOut]
 
 
 class JobOut(BaseModel):

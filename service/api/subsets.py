@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -11,9 +12,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from ranking.subsets.catalog import Subset, get_subset, list_subsets
+from ranking.subsets.compare import compare as compare_subsets
 from service.api.files import send_file
-from service.api.models import FileOut, SubsetDetail, SubsetList, SubsetOut, SubsetPage, SubsetPair
+from service.api.models import (
+    ChangeOut,
+    ComparisonOut,
+    FileOut,
+    MovedOut,
+    SubsetDetail,
+    SubsetList,
+    SubsetOut,
+    SubsetPage,
+    SubsetPair,
+    finite,
+)
 from service.api.present import image_url
+from service.comparison import moved
 from service.cursors import sign, verify
 from service.dependencies import NoQuery, Parts, PartsDep, ViewDep
 from service.problems import ApiProblem
@@ -21,11 +35,12 @@ from service.snapshots import View
 
 router = APIRouter(prefix="/v1/subsets", tags=["subsets"])
 
-Format = Literal["json", "jsonl", "parquet"]
+Format = Literal["json", "jsonl", "parquet", "arrow"]
 MEDIA_TYPES: dict[Format, str] = {
     "json": "application/json",
     "jsonl": "application/jsonl",
     "parquet": "application/vnd.apache.parquet",
+    "arrow": "application/vnd.apache.arrow.stream",
 }
 
 
@@ -36,7 +51,7 @@ class SubsetPairsQuery(BaseModel):
 
     limit: int = Field(50, ge=1, le=500, description="pairs on a page (json only)")
     cursor: str | None = Field(None, description="`next` of the page before (json only)")
-    format: Format | None = Field(None, description="instead of Accept; jsonl and parquet are the whole file")
+    format: Format | None = Field(None, description="instead of Accept; all but json are the whole file")
 
 
 @router.get("")
@@ -56,17 +71,17 @@ def get(ref: str, parts: PartsDep, _query: NoQuery) -> SubsetDetail:
 @router.get(
     "/{ref}/pairs",
     response_model=SubsetPage,
-    responses={200: {"content": {MEDIA_TYPES["jsonl"]: {}, MEDIA_TYPES["parquet"]: {}}}},
+    responses={200: {"content": {media: {} for kind, media in MEDIA_TYPES.items() if kind != "json"}}},
 )
 def pairs(
     ref: str, request: Request, parts: PartsDep, view: ViewDep, query: Annotated[SubsetPairsQuery, Query()]
 ) -> Response:
-    """The subset's pairs, best first: pages of JSON, or the whole file as JSON Lines or Parquet with a strong
-    ETag."""
+    """The subset's pairs, best first: pages of JSON, or the whole file as JSON Lines, Parquet or an Arrow stream, with
+    a strong ETag."""
     subset = get_subset(parts.store, ref)
     kind = query.format or _accepted(request.headers.get("accept", "*/*"))
     if kind != "json":
-        path, sha256 = parts.subsets.parquet(subset) if kind == "parquet" else parts.subsets.jsonl(subset)
+        path, sha256 = _file(parts, subset, kind)
         name = f"{subset.name}-{subset.version}.{kind}"
         # `latest` moves: only an address with a version may be kept for ever.
         fixed = ref == subset.ref
@@ -80,6 +95,44 @@ def pairs(
             response.headers["link"] = f'<{page.next_url}>; rel="next"'
     response.headers["vary"] = "Accept"
     return response
+
+
+class CompareQuery(BaseModel):
+    """What to compare a subset with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    with_: str = Field(alias="with", max_length=200, description="the other subset: name@version, or name@latest")
+
+
+@router.get("/{ref}/compare")
+def compare(ref: str, parts: PartsDep, query: Annotated[CompareQuery, Query()]) -> ComparisonOut:
+    """What this subset (a) and another (b) share and what sets them apart: overlap, rank correlation, what differs in
+    their recipes and statistics, and which pairs moved most."""
+    first, second = get_subset(parts.store, ref), get_subset(parts.store, query.with_)
+    found = compare_subsets(parts.store, first, second)
+    return ComparisonOut(
+        a=found.a,
+        b=found.b,
+        rows_a=first.rows,
+        rows_b=second.rows,
+        common=found.common,
+        only_a=found.only_a,
+        only_b=found.only_b,
+        jaccard=found.jaccard,
+        overlap=found.overlap,
+        spearman=found.spearman,
+        kendall=found.kendall,
+        flipped=found.flipped,
+        common_prompts=found.common_prompts,
+        same_snapshot=found.snapshots is None,
+        recipe=[ChangeOut(key=change.key, a=finite(change.a), b=finite(change.b)) for change in found.recipe],
+        statistics={name: finite(list(values)) for name, values in found.statistics.items()},
+        moved=[
+            MovedOut(pair_id=row.pair_id, prompt=row.prompt, rank_a=row.first, rank_b=row.second, flipped=row.flipped)
+            for row in moved(parts.subsets, first, second)
+        ],
+    )
 
 
 @dataclass(frozen=True)
@@ -146,20 +199,25 @@ def _accepted(accept: str) -> Format:
 def subset_files(parts: Parts, subset: Subset) -> list[FileOut]:
     """The files that hold all of the subset's pairs."""
     files = []
-    for kind, (path, sha256) in (
-        ("parquet", parts.subsets.parquet(subset)),
-        ("jsonl", parts.subsets.jsonl(subset)),
-    ):
+    kinds: tuple[Format, ...] = ("parquet", "jsonl", "arrow")
+    for kind in kinds:
+        path, sha256 = _file(parts, subset, kind)
         files.append(
             FileOut(
                 url=f"{_url(subset)}/pairs?format={kind}",
-                media_type=MEDIA_TYPES["parquet" if kind == "parquet" else "jsonl"],
+                media_type=MEDIA_TYPES[kind],
                 bytes=path.stat().st_size,
                 sha256=sha256,
                 rows=subset.rows,
             )
         )
     return files
+
+
+def _file(parts: Parts, subset: Subset, kind: Format) -> tuple[Path, str]:
+    if kind == "parquet":
+        return parts.subsets.parquet(subset)
+    return parts.subsets.jsonl(subset) if kind == "jsonl" else parts.subsets.arrow(subset)
 
 
 def _out(subset: Subset) -> SubsetOut:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
@@ -13,14 +14,17 @@ from ranking import duck
 from ranking.plan import list_plans
 from ranking.runs import list_runs, run_state
 from ranking.subsets.catalog import get_subset, list_subsets
+from ranking.subsets.compare import compare as compare_subsets
 from service import openapi
 from service.api.datasets import dataset_out
 from service.api.jobs import job_out
 from service.api.present import image_url
 from service.api.scorers import list_ as list_scorers
 from service.api.subsets import subset_files, subset_page
+from service.comparison import moved
 from service.dashboard import browser, flags
 from service.dashboard.charts import Curve, curve
+from service.dashboard.distributions import rows, stages, twins, twins_of
 from service.dashboard.environment import STATIC, page, problem_page
 from service.dashboard.evaluations import flat, read_evaluation
 from service.dashboard.text import number
@@ -83,10 +87,35 @@ def subset(request: Request, ref: str, parts: PartsDep, view: ViewDep, cursor: s
             (item, image_url(known, item.winner_uid, size=256), image_url(known, item.loser_uid, size=256))
             for item in shown.items
         ],
+        rows=rows(found.statistics.get("before", {}), found.statistics.get("after", {})),
+        stages=stages(found),
+        twins=twins(found),
+        others=[each for each in list_subsets(parts.store) if each.ref != found.ref and each.dataset == found.dataset],
         next=f"/subsets/{found.ref}?cursor={shown.next}" if shown.next else None,
         previous=f"/subsets/{found.ref}?cursor={shown.previous}" if shown.previous else None,
         pixelated=browser.is_pixelated(parts, view, found.dataset),
     )
+
+
+@router.get("/subsets/{ref}/compare")
+def compare(request: Request, ref: str, parts: PartsDep, other: Annotated[str, Query(alias="with")]) -> HTMLResponse:
+    """Two subsets beside each other."""
+    first, second = get_subset(parts.store, ref), get_subset(parts.store, other)
+    found = compare_subsets(parts.store, first, second)
+    return page(
+        request,
+        "compare.html",
+        found=found,
+        dataset=first.dataset,
+        changes=[{"key": each.key, "first": _plain(each.a), "second": _plain(each.b)} for each in found.recipe],
+        rows=rows(first.statistics.get("after", {}), second.statistics.get("after", {})),
+        twins=twins_of(first, second),
+        moved=moved(parts.subsets, first, second),
+    )
+
+
+def _plain(value: Any) -> str:
+    return "–" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @router.get("/runs/{run_id}")

@@ -33,8 +33,10 @@ def addresses(site: Site) -> dict[str, str]:
         "/v1/datasets/{name}": "/v1/datasets/toy",
         "/v1/pairs": "/v1/pairs?dataset=toy",
         "/v1/pairs/{pair_id}": f"/v1/pairs/{pair_id}?dataset=toy",
+        "/v1/metrics/{name}": "/v1/metrics/qsd",
         "/v1/snapshots/{n}": "/v1/snapshots/1",
         "/v1/subsets/{ref}": f"/v1/subsets/{site.subset.ref}",
+        "/v1/subsets/{ref}/compare": f"/v1/subsets/{site.subset.ref}/compare?with={site.subset.ref}",
         "/v1/subsets/{ref}/pairs": f"/v1/subsets/{site.subset.ref}/pairs",
         "/v1/images/{uid}": "/v1/images/img-3?dataset=toy",
         "/v1/jobs/{job_id}": f"/v1/jobs/{site.plan.job_id}",
@@ -54,6 +56,7 @@ def bodies(site: Site) -> dict[str, dict[str, Any]]:
     mark = flag(site)
     made: dict[str, tuple[str, dict[str, Any]]] = {
         "/v1/pairs:search": ("/v1/pairs:search", {"dataset": "toy"}),
+        "/v1/recipes:check": ("/v1/recipes:check", {"recipe": site.subset.recipe, "rows": 2}),
         "/v1/flags": ("/v1/flags", MARK | {"pair_id": mark["pair_id"]}),
         "/v1/flags/{flag_id}:withdraw": (f"/v1/flags/{mark['id']}:withdraw", {"by": "ann", "why": "a test"}),
         "/v1/takedowns": ("/v1/takedowns", {"sha256": "0" * 64, "reason": "a test", "by": "ann"}),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from service_factory import Site
+from service_factory import Site, create_snapshot, cut, ingest, rows, score_all, serving, write
 
 from ranking.names import sha256_hex
+from ranking.store.blobs import Store
 from ranking.subsets.catalog import subset_pairs
 
 PARQUET, JSONL = "application/vnd.apache.parquet", "application/jsonl"
+ARROW = "application/vnd.apache.arrow.stream"
 
 
 def url(site: Site, suffix: str = "") -> str:
@@ -56,6 +60,11 @@ def test_the_whole_subset_comes_as_parquet_and_as_json_lines(site: Site) -> None
         assert answer.headers["content-type"] == JSONL
         assert [json.loads(line) for line in answer.text.splitlines()] == expected.to_pylist()
         assert answer.headers["vary"] == "Accept"
+    for query, accept in (("?format=arrow", "*/*"), ("", ARROW)):
+        answer = site.client.get(url(site, f"/pairs{query}"), headers={"accept": accept})
+        assert answer.headers["content-type"] == ARROW
+        assert pa.ipc.open_stream(answer.content).read_all().equals(expected)
+    assert {"preference", "weight"} <= set(expected.column_names)
 
 
 def test_a_format_that_cannot_be_given_is_406(site: Site) -> None:
@@ -64,7 +73,7 @@ def test_a_format_that_cannot_be_given_is_406(site: Site) -> None:
     assert site.client.get(url(site, "/pairs?format=csv")).status_code == 422
 
 
-@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "arrow"])
 def test_a_file_has_a_strong_etag_and_is_not_sent_twice(site: Site, kind: str) -> None:
     address = url(site, f"/pairs?format={kind}")
     first = site.client.get(address)
@@ -140,3 +149,31 @@ def test_a_name_that_is_none_never_reaches_the_disk(site: Site, ref: str, status
     answer = site.client.get(f"/v1/subsets/{ref}")
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_two_subsets_are_compared_by_hand(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    write(tmp_path / "a" / "a.parquet", rows(12))
+    ingest(store, tmp_path / "a", "toy")
+    scores = {f"img-{index}": (index * 7 % 16) / 16 for index in range(16)}
+    score_all(store, "toy", {"alpha@aaaaaaaa": lambda uid, _: scores[uid]})
+    snapshot = create_snapshot(store)
+    first, second = cut(store, snapshot, count=4), cut(store, snapshot, name="more", count=6)
+    ours, theirs = (subset_pairs(store, each)["pair_id"].to_pylist() for each in (first, second))
+    assert ours == theirs[:4], "one recipe, more of the same"
+    with serving(store) as client:
+        found = client.get(f"/v1/subsets/{first.ref}/compare?with={second.ref}").json()
+        page = client.get(f"/subsets/{first.ref}/compare?with={second.ref}")
+        assert client.get(f"/v1/subsets/{first.ref}/compare?with=none").status_code == 404
+        assert client.get(f"/v1/subsets/{first.ref}/compare").status_code == 422
+    assert (found["common"], found["only_a"], found["only_b"], found["flipped"]) == (4, 0, 2, 0)
+    assert (found["jaccard"], found["overlap"], found["spearman"]) == (pytest.approx(4 / 6), 1.0, 1.0)
+    assert found["statistics"]["pairs"] == [4, 6]
+    assert {change["key"] for change in found["recipe"]} == {"name", "take.count"}
+    # Of rank r of 4 and of 6 the shares are r/4 and r/6: the last moved most.
+    assert [(row["pair_id"], row["rank_a"], row["rank_b"]) for row in found["moved"]] == [
+        (ours[rank - 1], rank, rank) for rank in (4, 3, 2, 1)
+    ]
+    assert page.status_code == 200
+    assert "66.7 %" in page.text
+    assert page.text.count('class="outline"') == 2, "one scorer: its winners' scores and its gaps"
