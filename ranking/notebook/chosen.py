@@ -13,11 +13,12 @@ from ranking.notebook.frames import Tabular
 from ranking.notebook.ranked import Ranking
 from ranking.store.blobs import Store
 from ranking.store.snapshots import get_snapshot
-from ranking.subsets.catalog import Subset, subset_pairs
+from ranking.subsets.catalog import Subset, get_subset, subset_pairs
 from ranking.subsets.recipe import Recipe, parse_recipe
 
 if TYPE_CHECKING:
     from ranking.notebook.look import Look
+    from ranking.subsets.compare import Comparison
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,6 +56,13 @@ class Chosen(Tabular):
     def to_arrow(self) -> pa.Table:
         """Its pairs, best first (SUBSET_PAIRS), after their file was hashed."""
         return subset_pairs(self.store, self.record)
+
+    def compare(self, other: Chosen | str) -> Comparison:
+        """What it has in common with another subset, or one of this NAME@VERSION, and what sets them apart."""
+        from ranking.subsets.compare import compare
+
+        record = other.record if isinstance(other, Chosen) else get_subset(self.store, other)
+        return compare(self.store, self.record, record)
 
     def look(self, most: int = 6) -> Look:
         """Its best pairs to look at."""

@@ -7,7 +7,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ranking import duck
 from ranking.datasets import Dataset
@@ -18,6 +18,9 @@ from ranking.images import Found, ImageReader, decode_rgb
 from ranking.images.fetch import url_fetcher
 from ranking.images.thumbnails import SIDE, SMALL, shrink
 from ranking.settings import load_settings
+
+if TYPE_CHECKING:
+    from ranking.confidence.reasons import Reasons
 
 _CONFIDENCE = "label_confidence"
 
@@ -33,11 +36,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class PairCard:
-    """What is shown of a pair: its row of the wide table, its pictures, scores by scorer."""
+    """What is shown of a pair: its row of the wide table, its pictures, scores by scorer, and how far its label is to
+    be believed, with reasons; None where that was not asked for or cannot be said."""
 
     row: dict[str, Any]
     pictures: tuple[Picture, Picture]
     scores: dict[str, tuple[float | None, float | None]]
+    confidence: Reasons | None = None
 
     @property
     def verdict(self) -> str:
@@ -60,8 +65,9 @@ class Look:
         return "\n".join(lines) or "no pairs"
 
 
-def look_at(table: PairTable, pair_ids: Sequence[str]) -> Look:
-    """The pairs of these ids, in their order. Images are read by pointer, all sources once."""
+def look_at(table: PairTable, pair_ids: Sequence[str], *, reasons: bool = False) -> Look:
+    """The pairs of these ids, in their order. Images are read by pointer, all sources once. With `reasons` the label
+    confidence and what it rests on, which is fitted if nobody did so before."""
     columns = ", ".join(map(duck.identifier, _names(table)))
     with table.connect() as con:
         marks = ", ".join("?" for _ in pair_ids) or "NULL"
@@ -76,6 +82,7 @@ def look_at(table: PairTable, pair_ids: Sequence[str]) -> Look:
                 row,
                 (found[row["image_0_uid"]], found[row["image_1_uid"]]),
                 {name: (row[f"{name}.0"], row[f"{name}.1"]) for name in table.scorers},
+                _confidence(table, row) if reasons else None,
             )
             for row in shown
         )
@@ -85,7 +92,15 @@ def look_at(table: PairTable, pair_ids: Sequence[str]) -> Look:
 def _names(table: PairTable) -> list[str]:
     names = ["pair_id", "prompt", "image_0_uid", "image_1_uid", "winner", "is_tie", "rater", "model_0", "model_1"]
     names += [f"{name}.{side}" for name in table.scorers for side in (0, 1)]
-    return [*names, *([_CONFIDENCE] if _CONFIDENCE in table.fields else [])]
+    return names
+
+
+def _confidence(table: PairTable, row: dict[str, Any]) -> Reasons | None:
+    if row["winner"] is None or _CONFIDENCE not in table.fields:
+        return None
+    from ranking.confidence.reasons import reasons
+
+    return reasons(table, row["pair_id"])
 
 
 def _pictures(table: PairTable, dataset: Dataset, uids: Sequence[str]) -> dict[str, Picture]:
@@ -117,13 +132,12 @@ def _card(card: PairCard) -> str:
     row = card.row
     sides = "".join(_side(card, side) for side in (0, 1))
     said = [card.verdict, *([f"rater {row['rater']}"] if row["rater"] else [])]
-    if row.get(_CONFIDENCE) is not None:
-        said.append(f"label confidence {row[_CONFIDENCE]:.2f}")
     return (
         f'<figure style="{_CARD}"><figcaption style="font-size: 15px; margin: 0 0 8px">{escape(row["prompt"] or "")}'
         f'</figcaption><div style="display: flex; gap: 12px">{sides}</div>'
         f'<div style="margin: 6px 0">{escape(", ".join(said))}'
-        f' <code style="{_QUIET}; background: none">{escape(row["pair_id"])}</code></div>{_scores(card)}</figure>'
+        f' <code style="{_QUIET}; background: none">{escape(row["pair_id"])}</code></div>'
+        f"{_scores(card)}{_why(card.confidence)}</figure>"
     )
 
 
@@ -141,7 +155,8 @@ def _side(card: PairCard, side: int) -> str:
         shown = f'<img alt="{told}" style="{_IMAGE}; {frame}{pixels}" src="data:image/webp;base64,{data}">'
     model = card.row[f"model_{side}"]
     drawn = f' <span style="{_QUIET}">{escape(model)}</span>' if model else ""
-    return f'<div>{shown}<div style="margin-top: 5px">{"✓ " if won else ""}{told}{drawn}</div></div>'
+    told = f"{'✓ ' if won else ''}{told}{drawn}"
+    return f'<div style="width: {SIDE}px">{shown}<div style="margin-top: 5px">{told}</div></div>'
 
 
 def _scores(card: PairCard) -> str:
@@ -157,7 +172,24 @@ def _scores(card: PairCard) -> str:
         f'<th style="{style}; font-weight: normal; {_QUIET}">{text}</th>'
         for text, style in (("scorer", _HEAD), ("image 0", _CELL), ("image 1", _CELL), ("with the label", _HEAD))
     )
-    return f'<table style="border-collapse: collapse; border: 0; margin: 0"><tr>{heads}</tr>{lines}</table>'
+    return (
+        f'<table style="border-collapse: collapse; border: 0; margin: 0; font: inherit"><tr>{heads}</tr>{lines}</table>'
+    )
+
+
+def _why(found: Reasons | None) -> str:
+    if found is None:
+        return ""
+    lines = "".join(
+        f'<tr style="background: none"><td style="{_CELL}">{reason.log_odds:+.2f}</td>'
+        f'<td style="{_HEAD}">{escape(reason.text)}</td></tr>'
+        for reason in found.reasons
+    )
+    told = f"the label is right with a probability of {found.confidence:.1%}; log-odds by reason"
+    return (
+        f'<div style="margin: 8px 0 2px">{told}</div>'
+        f'<table style="border-collapse: collapse; border: 0; margin: 0; font: inherit">{lines}</table>'
+    )
 
 
 def _value(score: float | None, other: float | None) -> str:

@@ -134,14 +134,15 @@ class Pairs(Tabular):
         return found.sort_by([("count", "descending"), ("value", "ascending")]).slice(0, most)
 
     def pair(self, pair_id: str) -> Look:
-        """One pair to look at: both images, prompt, labels and scores; NotFoundError for an unknown id."""
+        """One pair to look at: both images, prompt, labels, scores, and how far the label is to be believed and why;
+        NotFoundError for an unknown id."""
         from ranking.notebook.look import look_at
 
         with self.table.connect() as con:
             query = f"SELECT 1 FROM {self.table.relation()} WHERE pair_id = ?"
             if not con.execute(query, [pair_id]).fetchall():
                 raise NotFoundError(f"dataset {self.dataset} has no pair {pair_id} in snapshot {self.snapshot.n}")
-        return look_at(self.table, [pair_id])
+        return look_at(self.table, [pair_id], reasons=True)
 
     def look(self, most: int = 6) -> Look:
         """The first few of them to look at."""
