@@ -28,8 +28,8 @@ FILES = 8
 ROWS = 150
 IMAGE_BYTES = 400_000
 PAIRS = 400
-LARGE_FILES = 80
-LARGE_PAIRS = 4_000
+LARGE_FILES = 24
+LARGE_PAIRS = 1_600
 REPEATS = 3
 FORMATS = ("parquet", "hf", "jsonl", "webdataset")
 
@@ -65,14 +65,16 @@ def _figures(folder: Path, files: int, pairs: int, formats: tuple[str, ...], rep
     ref = _prepare(folder, files, pairs)
     facts = {}
     for format in formats:
-        rates, ratios, peaks = [], [], []
+        rates, ratios, peaks, work_cpu, copy_cpu = [], [], [], [], []
         for turn in range(repeats):
             to = folder / f"{format}-{turn}"
             cost = cost_of("benchmarks.exports", str(folder / "store"), ref, str(to), format)
             size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
-            started = time.perf_counter()
+            started, before = time.perf_counter(), time.process_time()
             copy(str(to), str(folder / "copy"))
             plain = time.perf_counter() - started
+            copy_cpu.append(time.process_time() - before)
+            work_cpu.append(cost.cpu_seconds)
             for path in sorted([*to.rglob("*"), *(folder / "copy").rglob("*")], reverse=True):
                 path.rmdir() if path.is_dir() else path.unlink()
             rates.append(size / cost.seconds / 1e6)
@@ -81,6 +83,7 @@ def _figures(folder: Path, files: int, pairs: int, formats: tuple[str, ...], rep
         facts[f"{format}, {pairs:,} pairs, {size / 1e6:,.0f} MB"] = (
             f"{statistics.median(rates):,.0f} MB/s ({min(rates):,.0f} to {max(rates):,.0f}), "
             f"{statistics.median(ratios):.2f} times a plain copy ({min(ratios):.2f} to {max(ratios):.2f}), "
+            f"of processors {statistics.median(work_cpu):.1f} s (copy {statistics.median(copy_cpu):.1f} s), "
             f"peak {max(peaks) / 1e9:.2f} GB"
         )
     return facts

@@ -195,6 +195,7 @@ def scored(store: Store, tmp_path: Path) -> Store:
         (("subset", "create", "x", "--scorer", "technical"), 2, "--dataset"),
         (("subset", "create", "x", "--recipe", "absent.yaml"), 2, "absent.yaml"),
         (("subset", "show", "unknown"), 2, "unknown"),
+        (("subset", "export", "unknown", "out", "--to", "uids"), 2, "unknown"),
         (("train", "--subset", "unknown"), 2, "unknown"),
         (("train", "--subset", "unknown", "--config", "absent.yaml"), 2, "absent.yaml"),
         (("train", "--subset", "unknown", "--set", "steps"), 2, "key=value"),

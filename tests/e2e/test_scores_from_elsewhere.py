@@ -56,7 +56,9 @@ def test_a_table_of_scores_ranks_pairs_and_comes_out_as_it_went_in(workplace: Pa
     assert [pair["metric"] for pair in best] == sorted((pair["metric"] for pair in best), reverse=True)
     assert gaps == sorted(gaps, reverse=True) and gaps[0] > 0
     subset = ("subset", "create", "mine", "--dataset", "shapes", "--scorer", "taste", "--top", "20%", "--json")
-    assert pairsieve(*store, *subset).json()["rows"] > 0
+    taken = pairsieve(*store, *subset).json()["rows"]
+    assert taken > 0
+    assert_an_export_reads_back(store, workplace, pairs=taken)
     out = workplace / "out.csv"
     exported = pairsieve(*store, "scores", "export", "shapes", "--scorer", "taste", "--to", out, "--json")
     assert exported.status == 0, exported.err
@@ -74,3 +76,18 @@ def test_a_scorer_that_is_installed_keeps_its_name(workplace: Path) -> None:
     words = ("scores", "import", workplace / "taste.csv", "--scorer", "technical", "--dataset", "shapes")
     refused = pairsieve("--store", workplace / "store", *words)
     assert refused.status == 2 and "technical-given" in refused.err
+
+
+def assert_an_export_reads_back(store: tuple[object, ...], workplace: Path, *, pairs: int) -> None:
+    """The subset "mine" goes out as Pick-a-Pic Parquet and comes back as a dataset; a folder is written to once."""
+    words = ("subset", "export", "mine", workplace / "pickapic-mine", "--to", "parquet")
+    done = pairsieve(*store, *words)
+    assert done.status == 0 and f"{pairs:,} of {pairs:,}" in done.out, done.err
+    names = ["caption", "image_0_uid", "image_1_uid", "label_0", "label_1", "jpg_0", "jpg_1"]
+    out = pq.read_table(workplace / "pickapic-mine" / "data", columns=names).to_pylist()
+    raw = pq.read_table(workplace / "raw" / "data", columns=names).to_pylist()
+    assert len(out) == pairs and all(row in raw for row in out), "label by label and byte by byte"
+    refused = pairsieve(*store, *words)
+    assert refused.status == 2 and refused.err.count("\n") == 1 and "is not empty" in refused.err
+    back = pairsieve(*store, "ingest", workplace / "pickapic-mine", "--dataset", "back", "--json").json()
+    assert (back["pairs_added"], back["format"]) == (pairs, "pickapic")
