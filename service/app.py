@@ -12,6 +12,7 @@ from ranking.settings import Settings, load_settings
 from ranking.store.blobs import Store
 from service import openapi, problems
 from service.api import (
+    confidence,
     datasets,
     health,
     images,
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     shown = (
         datasets,
         pairs,
+        confidence,
         flags_api,
         scorers,
         metrics,

@@ -79,6 +79,7 @@ class ScoreOut(BaseModel):
     image_0: Number
     image_1: Number
     gap: Number
+    zgap: Number = Field(description="the gap in units of the deviation of the scorer's scores of the dataset's items")
     agrees: bool | None = Field(description="whether it prefers the human's winner; null if there is none or no gap")
     rank: int | None = Field(description="place of the gap among all pairs of the dataset, 1 the largest")
     status_0: str | None = Field(description="why there is no score for image 0; null where there is one")
@@ -123,6 +124,25 @@ class PairPage(BaseModel):
 
 
 class PairDetail(PairOut):
+    snapshot: int
+
+
+class ReasonOut(BaseModel):
+    """One kind of evidence for or against a label."""
+
+    kind: str
+    text: str
+    log_odds: Number = Field(description="what it adds, natural logarithm; positive where it speaks for the label")
+
+
+class ConfidenceOut(BaseModel):
+    """How likely a pair's label is right; log(p / (1 − p)) is the sum of the reasons' log-odds."""
+
+    pair_id: str
+    winner: int
+    label_confidence: Number
+    preference_0: Number = Field(description="that image 0 is the better one, given all but this pair's own label")
+    reasons: list[ReasonOut]
     snapshot: int
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from ranking.datasets import Dataset
 from ranking.features.fields import Group
+from ranking.features.tallies import Tally
 from service.api.models import ImageOut, PairOut, ScoreOut, finite
 from service.snapshots import Table, View
 
@@ -42,7 +43,7 @@ def pair_out(view: View, table: Table, row: dict[str, Any]) -> PairOut:
         is_tie=row["is_tie"],
         rater=row["rater"],
         created_at=created.isoformat() + "Z" if created else None,
-        scores={name: _score(row, name) for name in view.scorers},
+        scores={name: _score(row, name, table.tallies[name]) for name in view.scorers},
         votes=row["votes"],
         agree_votes=row["agree_votes"],
         votes_0=row["votes_0"],
@@ -63,12 +64,15 @@ def _group(table: Table, row: dict[str, Any], group: Group) -> dict[str, Any]:
     }
 
 
-def _score(row: dict[str, Any], name: str) -> ScoreOut:
+def _score(row: dict[str, Any], name: str, tally: Tally) -> ScoreOut:
     gap = finite(row[f"{name}.gap"])
+    # As the derived field has it (ranking.features.derived): 0 where all scores are the same.
+    zgap = None if gap is None else gap / tally.deviation if tally.low != tally.high else 0.0
     return ScoreOut(
         image_0=row[f"{name}.0"],
         image_1=row[f"{name}.1"],
         gap=gap,
+        zgap=zgap,
         agrees=gap > 0 if gap else None,
         rank=row[f"{name}.rank"],
         status_0=row[f"{name}.status_0"],

@@ -25,6 +25,7 @@ from service.browse import (
 from service.dashboard.charts import Bars, Wings, bars, plain_label, wings
 from service.dashboard.environment import page
 from service.dashboard.evidence import evidence
+from service.dashboard.features import features, why_believed
 from service.dashboard.flags import standing
 from service.dashboard.urls import OPERATORS, State, read_form, read_state
 from service.dependencies import Parts, PartsDep, ViewDep
@@ -57,6 +58,7 @@ class ScoreRow:
     wings: Wings | None
     best: int | None
     gap: float | None
+    zgap: float | None
     agrees: bool | None
 
 
@@ -141,6 +143,9 @@ def pair(request: Request, pair_id: str, parts: PartsDep, view: ViewDep, dataset
         "pair.html",
         card=card,
         evidence=said,
+        features=features(table, card.pair, view.scorers),
+        believed=why_believed(table, card.pair),
+        confidence_url=State(table.dataset, sort="label_confidence", filters=(("is_tie", "false"),)).url(),
         flags=standing(parts, table.dataset, card.pair.pair_id, [image.uid for image in card.pair.images]),
         kinds=KINDS,
         by=this_person(),
@@ -178,7 +183,7 @@ def _card(view: View, table: Table, row: dict[str, object], *, state: State) -> 
         if values[0] is not None and values[1] is not None and values[0] != values[1]:
             best = 0 if values[0] > values[1] else 1
         drawn = wings(*values, table.scales.get(name))
-        scores.append(ScoreRow(name, values, statuses, drawn, best, score.gap, score.agrees))
+        scores.append(ScoreRow(name, values, statuses, drawn, best, score.gap, score.zgap, score.agrees))
     return Card(shown, sides, scores, f"/pairs/{shown.pair_id}?dataset={table.dataset}")
 
 

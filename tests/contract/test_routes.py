@@ -29,7 +29,9 @@ def app_of(site: Site) -> FastAPI:
 def addresses(site: Site) -> dict[str, str]:
     """A working address for every path of the API."""
     pair_id = site.client.get("/v1/pairs?dataset=toy&limit=1").json()["items"][0]["pair_id"]
+    judged = site.client.get("/v1/pairs?dataset=toy&limit=1&is_tie=false").json()["items"][0]["pair_id"]
     values = {
+        "/v1/pairs/{pair_id}/confidence": f"/v1/pairs/{judged}/confidence?dataset=toy",
         "/v1/datasets/{name}": "/v1/datasets/toy",
         "/v1/pairs": "/v1/pairs?dataset=toy",
         "/v1/pairs/{pair_id}": f"/v1/pairs/{pair_id}?dataset=toy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -364,3 +365,23 @@ def test_why_a_field_cannot_be_computed_is_said_in_plain_words(tmp_path: Path, m
         answer = client.get("/v1/pairs?dataset=toy&sort=prompt_words")
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-parameter")
     assert "words need a dictionary" in answer.json()["detail"]
+
+
+def test_the_confidence_in_a_label_is_the_sum_of_its_reasons(site: Site) -> None:
+    judged = everything(site, is_tie="false", sort="-label_confidence")
+    for pair in (judged[0], judged[-1]):
+        found = site.client.get(f"/v1/pairs/{pair['pair_id']}/confidence?dataset=toy").json()
+        assert found["label_confidence"] == pair["features"]["label_confidence"]
+        total = sum(reason["log_odds"] for reason in found["reasons"])
+        assert found["label_confidence"] == pytest.approx(1 / (1 + math.exp(-total)), abs=1e-6)
+        page = site.client.get(f"/pairs/{pair['pair_id']}?dataset=toy").text
+        assert f"{100 * found['label_confidence']:.1f} %" in page
+        assert all(reason["kind"] in page for reason in found["reasons"])
+    tie = everything(site, is_tie="true")[0]["pair_id"]
+    assert site.client.get(f"/v1/pairs/{tie}/confidence?dataset=toy").status_code == 422
+    assert "Is the label right?" not in site.client.get(f"/pairs/{tie}?dataset=toy").text
+
+
+def test_a_pair_has_its_gaps_in_units_of_deviation(site: Site) -> None:
+    for pair in everything(site, sort="beta.zgap"):
+        assert pair["scores"]["beta"]["zgap"] == pair["features"]["beta.zgap"]
