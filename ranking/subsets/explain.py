@@ -81,8 +81,6 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _fallen(selection: Selection, stage: Stage, row: dict[str, Any], position: int, pair_id: str) -> tuple[str, str]:
     recipe = selection.recipe
-    if stage.name == "flags":
-        return told_by(selection.table, recipe, row["pair_id"]), "flags: keep"
     if stage.name == "where":
         return _filtered(selection, row, position)
     if stage.name == "flags":

@@ -113,9 +113,6 @@ def selecting(table: PairTable, recipe: Recipe, *, least: int = 0, threads: int 
 
 def _stages(recipe: Recipe, table: PairTable) -> tuple[Stage, ...]:
     stages = []
-    unmarked = unflagged(recipe)
-    if unmarked is not None:
-        stages.append(Stage("flags", unmarked))
     if recipe.where is not None:
         condition, params = compile_filter(recipe.where, table.fields)
         stages.append(Stage("where", condition, tuple(params)))

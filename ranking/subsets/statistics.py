@@ -1,18 +1,19 @@
 """What a dataset and a subset of it look like in numbers, so that one can see what a recipe did. No judgement."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from ranking import duck
 from ranking.features.tallies import moments
+from ranking.subsets.distributions import Count, Distribution, distributions
 from ranking.subsets.selection import Selection
 
-BINS = 20
+_BATCH = 65_536
 
 
 def stage_counts(selection: Selection) -> dict[str, Any]:
@@ -42,24 +43,23 @@ def describe(selection: Selection, pairs: Path) -> dict[str, Any]:
       diversity      only with it: how the re-ranking went, see `ranking.subsets.diversity`
       coverage       after ÷ before for prompts, prompt clusters, raters and models
       histograms     for each scorer its winners' scores and its gaps, and each field: 21 rising edges, and the counts
-                     before and after in the 20 bins between them; a bin has its upper edge, the first its lower too
+                     before and after in the 20 bins between them; a bin has its lower edge, the last its upper too
 
     Every sum is one of whole numbers, so that no order of adding changes it.
     """
     con = selection.con
-    numbers = _numbers(selection)
-    texts = [number.sql for number in numbers]
+    taken = np.zeros(selection.table.wide.table.rows, bool)
+    taken[con.sql("SELECT position FROM taken").fetchnumpy()["position"]] = True
+    spread = [*distributions(selection.table.path, selection.table.wide.tallies, taken), *_fields(selection, taken)]
     con.execute(
-        f"""CREATE TABLE selection AS SELECT prompt_id, prompt_cluster, rater, model_0, model_1, is_tie,
-            {"".join(f"({text}) AS value_{index}, " for index, text in enumerate(texts))} position
-            FROM labelled SEMI JOIN taken USING (position)"""
+        """CREATE TABLE selection AS SELECT prompt_id, prompt_cluster, rater, model_0, model_1, is_tie
+           FROM labelled SEMI JOIN taken USING (position)"""
     )
-    before = _describe(con, "labelled", numbers, texts)
-    after = _describe(con, "selection", numbers, [f"value_{index}" for index in range(len(numbers))])
+    before = _describe(con, "labelled") | _means(spread, "before")
+    after = _describe(con, "selection") | _means(spread, "after")
     mean, deviation = moments(np.asarray(pq.read_table(pairs, columns=["weight"], partitioning=None)["weight"]))
     before["effective_pairs"] = float(before["pairs"])
     after["effective_pairs"] = after["pairs"] * mean**2 / (mean**2 + deviation**2)
-    counted = {name: (found.pop("histograms"), found) for name, found in (("before", before), ("after", after))}
     return {
         "eligible": selection.eligible,
         "stages": stage_counts(selection),
@@ -72,91 +72,68 @@ def describe(selection: Selection, pairs: Path) -> dict[str, Any]:
         },
         "histograms": [
             {
-                "of": number.of,
-                "name": number.name,
-                "edges": number.edges,
-                "before": counted["before"][0][index],
-                "after": counted["after"][0][index],
+                "of": each.of,
+                "name": each.name,
+                "edges": each.edges,
+                "before": each.before.bins.tolist(),
+                "after": each.after.bins.tolist(),
             }
-            for index, number in enumerate(numbers)
+            for each in spread
         ],
     }
 
 
-class _Number:
-    """A number of each pair: what it is `of` (winner, gap or field), whose, its SQL, and the edges of its histogram."""
+def _fields(selection: Selection, taken: npt.NDArray[np.bool_]) -> list[Distribution]:
+    """The distributions of the numbers that the recipe names."""
+    kinds, con = selection.table.fields, selection.con
+    names = [name for name in selection.recipe.fields if kinds[name].kind == "number"]
+    if not names:
+        return []
+    values = [
+        f"CASE WHEN isfinite({each}) THEN {each} END" for each in (f"{duck.identifier(n)}::DOUBLE" for n in names)
+    ]
+    ends = con.sql(f"SELECT {', '.join(f'min({each}), max({each})' for each in values)} FROM labelled").fetchall()[0]
+    found = {}
+    for index, name in enumerate(names):
+        low, high = ends[2 * index : 2 * index + 2]
+        if low is not None:
+            spare = 0.0 if low < high else max(1.0, abs(low)) / 2
+            found[index] = Distribution("field", name, low - spare, high + spare)
+    rows = con.sql(f"SELECT position, {', '.join(values)} FROM labelled").to_arrow_reader(_BATCH)
+    for batch in rows:
+        among = taken[batch.column(0).to_numpy()]
+        for index, each in found.items():
+            numbers = batch.column(1 + index).to_numpy(zero_copy_only=False)
+            before, after = each.counted(numbers, ~np.isnan(numbers), among)
+            each.before.add(before)
+            each.after.add(after)
+    return list(found.values())
 
-    def __init__(self, of: str, name: str, sql: str, low: float, high: float) -> None:
-        self.of, self.name, self.sql = of, name, sql
-        if not low < high:
-            low, high = low - max(1.0, abs(low)) / 2, high + max(1.0, abs(high)) / 2
-        self.unit = math.ldexp(1.0, 51 - math.frexp(max(abs(low), abs(high), 1e-300))[1])
-        width = (high - low) / BINS
-        self.edges = [low, *(low + width * index for index in range(1, BINS)), high]
 
-
-def _numbers(selection: Selection) -> list[_Number]:
-    table, found = selection.table, []
-    for scorer, tally in table.wide.tallies.items():
-        if tally.low is None or tally.high is None:
-            continue
-        first, second = (duck.identifier(f"{scorer}.{side}") for side in (0, 1))
-        winner = f"CASE winner WHEN 0 THEN {first} WHEN 1 THEN {second} END::DOUBLE"
-        reach = tally.high - tally.low
-        found.append(_Number("winner", scorer, winner, tally.low, tally.high))
-        found.append(_Number("gap", scorer, duck.identifier(f"{scorer}.gap"), -reach, reach))
-    for name in selection.recipe.fields:
-        if table.fields[name].kind == "number":
-            value = f"{duck.identifier(name)}::DOUBLE"
-            query = f"SELECT min({value}), max({value}) FROM labelled WHERE isfinite({value})"
-            ((low, high),) = selection.con.sql(query).fetchall()
-            if low is not None:
-                found.append(_Number("field", name, f"CASE WHEN isfinite({value}) THEN {value} END", low, high))
+def _means(spread: list[Distribution], when: str) -> dict[str, dict[str, float | None]]:
+    found: dict[str, dict[str, float | None]] = {"gaps": {}, "winners": {}, "agreement": {}, "fields": {}}
+    place = {"gap": "gaps", "winner": "winners", "field": "fields"}
+    for each in spread:
+        count: Count = each.before if when == "before" else each.after
+        found[place[each.of]][each.name] = each.mean(count)
+        if each.of == "gap":
+            told = count.above + count.below
+            found["agreement"][each.name] = count.above / told if told else None
     return found
 
 
-def _describe(
-    con: duckdb.DuckDBPyConnection, relation: str, numbers: list[_Number], texts: list[str]
-) -> dict[str, Any]:
-    columns = ["count(*) AS pairs", "count(*) FILTER (is_tie) AS ties"]
-    for index, (number, text) in enumerate(zip(numbers, texts, strict=True)):
-        bounds = ", ".join(f"{edge!r}::DOUBLE" for edge in number.edges[1:])
-        columns += [
-            f"count({text}) AS n_{index}",
-            f"sum(round(({text}) * {number.unit!r}::DOUBLE)::BIGINT) AS sum_{index}",
-            f"histogram({text}, [{bounds}]) AS bins_{index}",
-        ]
-        if number.of == "gap":
-            columns += [
-                f"count(*) FILTER (({text}) > 0) AS up_{index}",
-                f"count(*) FILTER (({text}) < 0) AS down_{index}",
-            ]
-    row = duck.arrow(con, f"SELECT {', '.join(columns)} FROM {relation}").to_pylist()[0]
+def _describe(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Any]:
+    ((pairs, ties),) = con.sql(f"SELECT count(*), count(*) FILTER (is_tie) FROM {relation}").fetchall()
     prompts, squares = _spread(con, relation, "prompt_id")
-    found: dict[str, Any] = {
-        "pairs": row["pairs"],
+    return {
+        "pairs": pairs,
         "prompts": prompts,
         "prompt_clusters": _spread(con, relation, "prompt_cluster")[0],
-        "ties": row["ties"],
+        "ties": ties,
         "raters": _spread(con, relation, "rater")[0],
-        "effective_prompts": row["pairs"] ** 2 / squares if squares else 0.0,
+        "effective_prompts": pairs**2 / squares if squares else 0.0,
         "models": _models(con, relation),
-        "gaps": {},
-        "winners": {},
-        "agreement": {},
-        "fields": {},
-        "histograms": [],
     }
-    place = {"gap": "gaps", "winner": "winners", "field": "fields"}
-    for index, number in enumerate(numbers):
-        have = row[f"n_{index}"]
-        found[place[number.of]][number.name] = int(row[f"sum_{index}"]) / number.unit / have if have else None
-        if number.of == "gap":
-            up, told = row[f"up_{index}"], row[f"up_{index}"] + row[f"down_{index}"]
-            found["agreement"][number.name] = up / told if told else None
-        bins = dict(row[f"bins_{index}"] or ())
-        found["histograms"].append([bins.get(edge, 0) for edge in number.edges[1:]])
-    return found
 
 
 def _spread(con: duckdb.DuckDBPyConnection, relation: str, column: str) -> tuple[int, int]:

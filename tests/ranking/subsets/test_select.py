@@ -193,6 +193,107 @@ def test_statistics_compare_the_dataset_with_the_subset(store: Store, world: Sna
     assert after["gaps"]["sharp"] == pytest.approx(2.0)
     assert before["agreement"] == {"flat": None, "sharp": 0.75}
     assert after["agreement"]["sharp"] == 1.0
+    assert before["winners"]["sharp"] == pytest.approx((3 + 3 + 0 + 2 + 1) / 5)  # of eel's images one has a score
+    # Pairs of the three prompts: 4, 1, 1; then 2, 1.
+    assert (before["effective_prompts"], after["effective_prompts"]) == (36 / 18, 9 / 5)
+    assert statistics["coverage"] == {"prompts": 2 / 3, "prompt_clusters": 2 / 3, "raters": 1 / 4, "models": 1.0}
+    (gaps,) = [each for each in statistics["histograms"] if (each["of"], each["name"]) == ("gap", "sharp")]
+    assert (gaps["edges"][0], gaps["edges"][-1], len(gaps["edges"])) == (-3.0, 3.0, 21)
+    # Bins of 0.3: −1 is in the seventh, 1 in the fourteenth, 2 in the seventeenth, 3 in the last.
+    assert [(place, n) for place, n in enumerate(gaps["before"]) if n] == [(6, 1), (13, 1), (16, 1), (19, 1)]
+    assert [(place, n) for place, n in enumerate(gaps["after"]) if n] == [(13, 1), (16, 1), (19, 1)]
+
+
+def test_weights_and_fields_of_the_recipe_are_described(store: Store, world: Snapshot) -> None:
+    spec = recipe(weights={"field": "sharp.gap", "low": 0.5, "high": 2.0})
+    statistics = create_subset(store, spec, world).statistics
+    # Gaps 3, 2, 1, −1 make weights 2, 2, 1, ½: (Σ w)² / Σ w² = 5.5² / 9.25.
+    assert statistics["after"]["effective_pairs"] == pytest.approx(5.5**2 / 9.25)
+    assert statistics["after"]["fields"] == {"sharp.gap": pytest.approx(5 / 4)}
+    assert statistics["stages"] == {
+        "pairs": 6,
+        "left": {"flags": 6, "labels": 5, "weights": 4, "metric": 4},
+        "eligible": 4,
+        "want": 4,
+        "capped": {},
+        "taken": 4,
+    }
+    with pytest.raises(UsageError, match=r"weights: sharp\.gap is not positive for 1 of the pairs"):
+        create_subset(store, recipe(weights="sharp.gap"), world)
+
+
+def test_soft_labels_turn_a_pair_round_and_say_how_sure_they_are(store: Store, world: Snapshot) -> None:
+    # The field stands in for a probability: 1 for labels for image 0, else 0.
+    spec = recipe(labels={"soft": "label_0"}, where={"field": "is_tie", "value": False}, metric={"name": "random"})
+    found = rank(store, world, spec)
+    human = {row["pair_id"]: row for row in rank(store, world, recipe(metric={"name": "random"})).to_pylist()}
+    for row in found.to_pylist():
+        assert (row["preference"], row["label_source"]) == (1.0, "soft:label_0")
+        turned = row["winner_uid"] == human[row["pair_id"]]["loser_uid"]
+        # Only where image 1 won, to which the field gives no chance.
+        assert turned is (human[row["pair_id"]]["winner_uid"] == "c3" and row["winner_uid"] == "c0")
+    with pytest.raises(UsageError, match=r"labels\.soft: sharp\.0 is no probability, 2 pairs"):
+        rank(store, world, recipe(labels={"soft": "sharp.0"}, metric={"name": "random"}))
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (
+            {"and": [{"field": "sharp.gap", "op": "gte", "value": 2}, {"field": "sharp.gap", "op": "lt", "value": 2}]},
+            r"where\.and\[0\] wants sharp\.gap ≥ 2 and where\.and\[1\] wants sharp\.gap < 2",
+        ),
+        (
+            {"and": [{"field": "rater", "value": "1"}, {"not": {"field": "rater", "op": "isnull", "value": False}}]},
+            r"where\.and\[0\] wants rater = 1 and where\.and\[1\]\.not wants rater is null",
+        ),
+        (
+            {"and": [{"field": "rater", "op": "in", "value": ["1", "2"]}, {"and": [{"field": "rater", "value": "3"}]}]},
+            r"where\.and\[0\] wants .* and where\.and\[1\]\.and\[0\] wants rater = 3",
+        ),
+        ({"field": "sharp.gappp", "value": 1}, r"where: unknown field 'sharp\.gappp'; did you mean sharp\.gap"),
+        ({"and": [{"field": "is_tie", "value": 3}]}, r"where\.and\[0\]: 3 cannot be compared with is_tie"),
+    ],
+)
+def test_filters_that_cannot_be_are_refused_with_their_places(
+    store: Store, world: Snapshot, where: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        rank(store, world, recipe(where=where))
+    fine = {"and": [{"field": "sharp.gap", "op": "gte", "value": 2}, {"field": "sharp.gap", "op": "lte", "value": 2}]}
+    assert rank(store, world, recipe(where=fine)).num_rows == 1
+
+
+def test_a_scorer_that_scored_only_another_dataset_is_named_with_what_to_do(
+    store: Store, world: Snapshot, tmp_path: Path
+) -> None:
+    ingest(store, write(tmp_path / "others.parquet", [Row("owl", "o2", "o1")]), "owls")
+    snapshot = score_all(store, "owls", {"late@00000000": by_digit})
+    for changes, place in (
+        ({"metric": {"name": "margin", "scorer": "late"}}, "metric"),
+        ({"labels": {"vote": ["sharp", "late"]}}, "labels"),
+        ({"where": {"field": "late.gap", "op": "gt", "value": 0}}, "where"),
+        ({"weights": "late.0"}, "weights"),
+    ):
+        with pytest.raises(UsageError, match=f"{place}: late has scored nothing of pets in snapshot 2; .*flat, sharp"):
+            rank(store, snapshot, recipe(**changes))
+    unscored = recipe(where={"field": "late.status_0", "value": "unscored"})
+    assert rank(store, snapshot, unscored).num_rows == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"where": {"field": "prompt", "value": "yak"}}, "0 pass where, 0 pass flags, .*; widen `where`"),
+        ({"labels": {"vote": ["flat"]}}, "6 pass flags, 0 pass labels"),
+        ({"take": {"threshold": 9.0}}, "4 pass metric, none reaches the threshold 9.0; widen `take`"),
+    ],
+)
+def test_an_empty_result_says_at_which_stage_everything_went(
+    store: Store, world: Snapshot, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(EmptySubsetError, match=said):
+        create_subset(store, recipe(**changes), world)
 
 
 @pytest.mark.parametrize(
