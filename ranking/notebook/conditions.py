@@ -49,8 +49,9 @@ def joined(filter: FilterNode | None, parts: Iterable[Any], fields: Mapping[str,
     return whole
 
 
-def amount(much: str | float) -> dict[str, float | int]:
-    """{"percent": 5.33} of "5.33%", {"count": 500} of 500 or "500"; UsageError for anything else."""
+def amount(much: str | float, *, option: str = "") -> dict[str, float | int]:
+    """{"percent": 5.33} of "5.33%", {"count": 500} of 500 or "500"; UsageError for anything else, which names the
+    option that it came by."""
     try:
         if isinstance(much, str) and much.endswith("%"):
             return {"percent": float(much[:-1])}
@@ -58,7 +59,7 @@ def amount(much: str | float) -> dict[str, float | int]:
             raise ValueError
         return {"count": int(much)}
     except ValueError as error:
-        raise UsageError(f"{much!r} is neither a percentage nor a count", hint='write "5.33%" or 500') from error
+        raise UsageError(f"{option} {much!r} is neither a percentage nor a count", hint="write 5.33% or 500") from error
 
 
 def _plain(value: Any) -> Any:

@@ -181,7 +181,7 @@ def _why(found: Reasons | None) -> str:
     if found is None:
         return ""
     lines = "".join(
-        f'<tr style="background: none"><td style="{_CELL}">{reason.log_odds:+.2f}</td>'
+        f'<tr style="background: none; vertical-align: top"><td style="{_CELL}">{reason.log_odds:+.2f}</td>'
         f'<td style="{_HEAD}">{escape(reason.text)}</td></tr>'
         for reason in found.reasons
     )

@@ -59,8 +59,10 @@ def rerank(
     knn-entropy: a fixed importance for each pair, as in FiFA (Yang et al. 2024; a reconstruction, as only the abstract
     could be read). Quality is the share of the pool that is worse, diversity the share whose log distance to the
     `neighbours`-th nearest other embedding is smaller, each with half of what is equal, so that both are spread evenly
-    between 0 and 1. Prompts are compared with all prompts of the dataset, winners with the winners of the pool
-    (`density.log_distances` says what is exact and what is bounded).
+    between 0 and 1. Pairs of one prompt (or winner) are at no distance from each other, so only the best of them counts
+    with its distance; the second best of all prompts come below all best ones, then the third, and so on. Without this,
+    which is ours, the pairs of a few rare prompts would fill the subset. Prompts are compared with all prompts of the
+    dataset, winners with the winners of the pool (`density.log_distances` says what is exact and what is bounded).
 
     facility-location: chosen one after the other, so that a pair like those taken before gains little.
     Quality is the share that the chosen have of the quality (share of the pool that is worse) of the best `take`;
@@ -117,15 +119,29 @@ def _by_entropy(keys: list[str], spots: npt.NDArray[np.int64], wanted: Diversity
         names, logs = list(found.keys), log_distances(found, neighbours=wanted.neighbours)
     raw = np.append(logs, np.nan)[_places(keys, names)][spots]
     n = len(spots)
-    # Twice the number of pairs that are worse, an equal one counting half: whole numbers.
     good = np.isfinite(raw)
-    ordered = np.sort(raw[good])
-    sides = [np.searchsorted(ordered, raw, side=side) for side in ("left", "right")]
+    # By number within the prompt, then by distance, as one whole number; those without an embedding below all.
+    levels, level = np.unique(raw[good], return_inverse=True)
+    key = np.full(n, np.iinfo(np.int64).min)
+    key[good] = level - _numbers(spots)[good] * (len(levels) + 1)
+    # Twice the number of pairs that are worse, an equal one counting half: whole numbers.
+    ordered = np.sort(key[good])
+    sides = [np.searchsorted(ordered, key, side=side) for side in ("left", "right")]
     diversity = np.where(good, (sides[0] + sides[1] + 2 * (n - len(ordered))) / (2 * max(n, 1)), 0.0)
     quality = (2 * (n - 1 - np.arange(n)) + 1) / (2 * max(n, 1))
     value = (1 - wanted.weight) * quality + wanted.weight * diversity
     report = _report(wanted, pool=n, keys=len(keys), without=int((~good).sum()))
     return Reranked(np.argsort(-value, kind="stable"), diversity, raw, report)
+
+
+def _numbers(spots: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each row how many rows before it have the same spot."""
+    order = np.argsort(spots, kind="stable")
+    ordered = spots[order]
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(spots) else order
+    numbers = np.empty(len(spots), np.int64)
+    numbers[order] = np.arange(len(spots)) - np.repeat(first, np.diff(np.append(first, len(spots))))
+    return numbers
 
 
 def _kind(wanted: Diversity) -> EmbeddedKind:

@@ -3,6 +3,7 @@ that did to one of them. The order itself is `ranking.subsets.diversity`'s."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +70,8 @@ def told(con: duckdb.DuckDBPyConnection, wanted: Diversity, *, place: int, want:
     if raw is None:
         why = f"its {what} has no embedding, so it has no diversity"
     elif wanted.method == "knn-entropy":
-        others = "the dataset's prompts" if wanted.of == "prompt" else "the winners looked at"
-        why = f"its {what} lies further from its neighbours among {others} than {diversity:.1%} of the pool's do"
+        far = f"the {wanted.neighbours}. nearest other {what} is {math.exp(raw):.3g} away"
+        why = f"{far}, and its diversity is above that of {diversity:.1%} of the pool"
     elif taken:
         why = f"it added {raw:.3%} of coverage when it was chosen"
     else:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.commands.export import export
-from service.commands.options import Json, open_store, snapshot_to_use
+from service.commands.options import Json, open_store
 
 if TYPE_CHECKING:
+    from ranking.catalog import Catalog, Ranking
     from ranking.subsets.catalog import Subset
-    from ranking.subsets.recipe import Recipe
 
 RecipeFile = Annotated[
     Path | None,
@@ -20,7 +20,7 @@ RecipeFile = Annotated[
 ]
 Dataset = Annotated[str | None, typer.Option(help="Dataset to rank.", show_default=False)]
 Metric = Annotated[
-    str | None, typer.Option(help="qsd, margin, winner-score or random; default qsd.", show_default=False)
+    str | None, typer.Option(help="A quality metric, such as qsd, margin or random; default qsd.", show_default=False)
 ]
 Scorer = Annotated[str | None, typer.Option(help="Scorer that the metric reads.", show_default=False)]
 Normalize = Annotated[
@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
     group.command("create")(create)
     group.command("list")(list_all)
     group.command("show")(show)
+    group.command("diff")(diff)
     group.command("export")(export)
     app.add_typer(group, name="subset")
 
@@ -63,26 +64,22 @@ def rank(
     json: Json = False,
 ) -> None:
     """Preview a ranking: the best pairs, what would be taken, and why."""
-    from ranking.subsets.select import explain as explain_pair
-    from ranking.subsets.select import rank as ranked
     from service.console import print_facts, print_json, print_table
 
-    store = open_store()
-    wanted = build_recipe(
-        "preview", recipe, dataset=dataset, metric=metric, scorer=scorer, normalize=normalize,
+    ranking = build_ranking(
+        "preview", recipe, snapshot, dataset=dataset, metric=metric, scorer=scorer, normalize=normalize,
         top=top, labels=labels, per_prompt=per_prompt, seed=seed,
     )  # fmt: skip
-    pinned = snapshot_to_use(store, snapshot)
     if explain is not None:
-        found = explain_pair(store, pinned, wanted, pair_id=explain)
+        found = ranking.explain(explain)
         print_json(found) if json else print_facts(vars(found))
         return
-    rows = ranked(store, pinned, wanted, limit=limit).to_pylist()
+    rows = ranking.preview(limit).to_pylist()
     if json:
-        print_json({"snapshot": pinned.n, "recipe": wanted.canonical(), "pairs": rows})
+        print_json({"snapshot": ranking.table.snapshot.n, "recipe": ranking.recipe.canonical(), "pairs": rows})
         return
     print_table(
-        f"{dataset} by {wanted.metric.name}, snapshot {pinned.n}",
+        f"{dataset} by {ranking.recipe.metric.name}, snapshot {ranking.table.snapshot.n}",
         ["rank", "metric", "taken", "pair", "winner", "prompt"],
         [
             [row["rank"], row["metric"], row["taken"], row["pair_id"], row["winner_uid"][:12], row["prompt"]]
@@ -106,22 +103,18 @@ def create(
     json: Json = False,
 ) -> None:
     """Select pairs and keep them as NAME@VERSION; the version follows from recipe, snapshot and pairs."""
-    from ranking.subsets.select import create_subset
-
-    store = open_store()
-    wanted = build_recipe(
-        name, recipe, dataset=dataset, metric=metric, scorer=scorer, normalize=normalize,
+    ranking = build_ranking(
+        name, recipe, snapshot, dataset=dataset, metric=metric, scorer=scorer, normalize=normalize,
         top=top, labels=labels, per_prompt=per_prompt, seed=seed,
     )  # fmt: skip
-    _print_subset(create_subset(store, wanted, snapshot_to_use(store, snapshot)), json=json)
+    _print_subset(ranking.subset().record, json=json)
 
 
 def list_all(json: Json = False) -> None:
     """List every version of every subset."""
-    from ranking.subsets.catalog import list_subsets
     from service.console import print_json, print_table
 
-    subsets = list_subsets(open_store())
+    subsets = [subset.record for subset in _catalog().subsets()]
     if json:
         print_json(subsets)
         return
@@ -137,14 +130,34 @@ def show(
     json: Json = False,
 ) -> None:
     """Show a subset's recipe and its statistics before and after."""
-    from ranking.subsets.catalog import get_subset
-
-    _print_subset(get_subset(open_store(), ref), json=json)
+    _print_subset(_catalog().subset(ref).record, json=json)
 
 
-def build_recipe(
+def diff(
+    a: Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for the latest.", show_default=False)],
+    b: Annotated[str, typer.Argument(help="Another one.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Compare two subsets: pairs in common, their order and winners, recipe and statistics."""
+    from service.console import out, print_facts, print_json, print_table
+
+    catalog = _catalog()
+    found = catalog.subset(a).compare(catalog.subset(b))
+    if json:
+        print_json(found)
+        return
+    told = vars(found) | {"rows": f"{found.rows[0]:,} and {found.rows[1]:,}"}
+    print_facts({key: value for key, value in told.items() if key not in ("recipe", "statistics", "snapshots")})
+    out.print()
+    if found.recipe:
+        print_table("recipe", ["", found.a, found.b], [[change.key, change.a, change.b] for change in found.recipe])
+    print_table("statistics", ["", found.a, found.b], [[name, *both] for name, both in found.statistics.items()])
+
+
+def build_ranking(
     name: str,
     file: Path | None,
+    snapshot: int | None,
     *,
     dataset: str | None,
     metric: str | None,
@@ -154,9 +167,10 @@ def build_recipe(
     labels: str | None,
     per_prompt: int | None,
     seed: int | None,
-) -> Recipe:
+) -> Ranking:
     """The recipe of the file with the options laid over it. UsageError where both together say too little."""
     from ranking.errors import UsageError
+    from ranking.notebook.conditions import amount
     from ranking.subsets.recipe import load_recipe, parse_recipe
 
     values: dict[str, Any] = load_recipe(file).canonical() if file else {}
@@ -173,7 +187,7 @@ def build_recipe(
         spec = {"name": "random"}
     values["metric"] = spec
     if top is not None:
-        values["take"] = parse_top(top)
+        values["take"] = amount(top, option="--top")
     values.setdefault("take", {"percent": 5.33})
     if labels is not None:
         values["labels"] = {"relabel": labels[8:]} if labels.startswith("relabel:") else labels
@@ -181,17 +195,14 @@ def build_recipe(
         values["per_prompt"] = {"max": per_prompt}
     if seed is not None:
         values["seed"] = seed
-    return parse_recipe(values, where=f"recipe {file}" if file else "the recipe")
+    recipe = parse_recipe(values, where=f"recipe {file}" if file else "the recipe")
+    return _catalog().rank(recipe, snapshot=snapshot)
 
 
-def parse_top(text: str) -> dict[str, float | int]:
-    """{"percent": 5.33} of "5.33%", {"count": 500} of "500"; UsageError for anything else."""
-    from ranking.errors import UsageError
+def _catalog() -> Catalog:
+    from ranking.catalog import Catalog
 
-    try:
-        return {"percent": float(text[:-1])} if text.endswith("%") else {"count": int(text)}
-    except ValueError as error:
-        raise UsageError(f"--top {text!r} is neither a percentage nor a count", hint="write 5.33% or 500") from error
+    return Catalog(open_store())
 
 
 def _print_subset(subset: Subset, *, json: bool) -> None:

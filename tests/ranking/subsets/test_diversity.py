@@ -74,6 +74,14 @@ def test_entropy_adds_the_places_by_quality_and_by_distance(placed: Callable[...
     assert found.report == {"method": "knn-entropy", "pool": 5, "distinct": 5, "without_embedding": 0}
 
 
+def test_only_the_best_pair_of_a_prompt_counts_with_its_distance(placed: Callable[..., PairTable]) -> None:
+    table = placed({"img-0": 0, "img-1": 10, "img-2": 180})
+    found = reranked(table, ["img-2", "img-2", "img-0", "img-2", "img-1", "img-0"], neighbours=1, weight=1.0)
+    # First ones: img-2 is far, img-0 and img-1 near and alike; then the second ones; then the third.
+    assert found.diversity.tolist() == pytest.approx([5.5 / 6, 2.5 / 6, 4 / 6, 0.5 / 6, 4 / 6, 1.5 / 6])
+    assert found.order.tolist() == [0, 2, 4, 1, 5, 3]
+
+
 @pytest.mark.parametrize("method", ["knn-entropy", "facility-location"])
 def test_pairs_without_an_embedding_have_no_diversity_and_stay_where_quality_puts_them(
     placed: Callable[..., PairTable], method: str
