@@ -67,7 +67,9 @@ def right(mean: Floats, variance: Floats, lapse: Floats) -> Floats:
 def right_of_votes(mean: Floats, variance: Floats, votes_for: Floats, votes_against: Floats, lapse: Floats) -> Floats:
     """The same when several judged: P(d > 0 | their votes)."""
     d, weight = _posterior(mean, np.sqrt(np.maximum(variance, 1e-6)), votes_for, votes_against, lapse)
-    found: Floats = np.clip((weight * np.where(d == 0, 0.5, d > 0)).sum(1), 0.0, 1.0)
+    # Each node stands for the stretch around it, of which only a part may lie above 0.
+    above = np.clip(d / (d[:, 1] - d[:, 0])[:, None] + 0.5, 0.0, 1.0)
+    found: Floats = np.clip((weight * above).sum(1), 0.0, 1.0)
     return found
 
 

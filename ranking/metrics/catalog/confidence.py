@@ -19,7 +19,7 @@ METRICS = (
         range="0 to 1",
         source="ours: docs/confidence.md. No pair is judged by a model that saw a label of its prompt",
         provenance="ours",
-        nulls="it has no winner",
+        nulls="the human called it a tie",
         options=Options,
         expression=_label_confidence,
         uses=lambda _: Uses(features=(_FIELD,)),
