@@ -10,6 +10,7 @@ from pickapic_factory import rows
 from subsets import all_pairs
 
 from ranking.errors import PairsieveError
+from ranking.flags.taking import take_down
 from ranking.store.blobs import Store
 from ranking.store.snapshots import get_snapshot
 from ranking.subsets.catalog import Subset, subset_pairs
@@ -76,3 +77,18 @@ def test_a_pair_with_an_unreadable_picture_is_left_out_and_counted(
     subset = all_pairs(store, tmp_path, [replace(first, raw=(("jpg_0", b"no picture"),)), *others])
     pairs = load_pairs(store, subset, load_model(str(tiny_model), device="cpu"), 32)
     assert (len(pairs), pairs.skipped) == (subset.rows - 1, 1)
+
+
+def test_pairs_with_an_image_that_was_taken_down_since_are_left_out_and_counted(
+    store: Store, subset: Subset, tiny_model: Path
+) -> None:
+    gone = subset_pairs(store, subset)["winner_uid"][0].as_py()
+    with_it = sum(gone in pair for pair in _sides(store, subset))
+    take_down(store, gone, by="dpo", why="private", door="cli")
+    pairs = load_pairs(store, subset, load_model(str(tiny_model), device="cpu"), 32)
+    assert (len(pairs), pairs.taken_down, pairs.skipped) == (subset.rows - with_it, with_it, 0)
+
+
+def _sides(store: Store, subset: Subset) -> list[tuple[str, str]]:
+    table = subset_pairs(store, subset)
+    return list(zip(table["winner_uid"].to_pylist(), table["loser_uid"].to_pylist(), strict=True))
