@@ -85,8 +85,8 @@ class Frame:
                 self.lookup(known, key="prompt_id", on=self.feature("prompt_id"), value=f"{scorer}.{part}")
                 for part in ("mean", "deviation")
             )
-            return scaled_in_prompt(self.let, self.let(raw), mean=mean, deviation=deviation)
-        return scaled(self.let, raw, normalize, self._scale(scorer, normalize))
+            return scaled_in_prompt(raw, mean=mean, deviation=deviation)
+        return scaled(raw, normalize, self._scale(scorer, normalize))
 
     def gap(self, scorer: str, normalize: Normalize = "raw") -> str:
         """ψ of the winner − ψ of the loser."""
@@ -141,7 +141,9 @@ class Frame:
 
         def found() -> Moments:
             value = self.let(expression)
-            return moments(self.con, f"SELECT CASE WHEN isfinite({value}) THEN {value} END AS value {self.source()}")
+            # Kept, as it may cost more to compute than to write, and is read twice.
+            kept = self.keep(f"SELECT {value} AS value {self.source()}")
+            return moments(self.con, f"SELECT value FROM {kept} WHERE isfinite(value)")
 
         known: Moments = self.once(("moments", expression), found)
         return known

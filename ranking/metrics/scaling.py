@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ranking import duck
 from ranking.metrics.base import Normalize
-from ranking.metrics.elementary import Let, logistic
+from ranking.metrics.elementary import logistic
 from ranking.metrics.exact import Grid, bits_for, number
 
 
@@ -19,7 +19,7 @@ class Scale:
     deviation: float
 
 
-def scaled(let: Let, raw: str, normalize: Normalize, scale: Scale) -> str:
+def scaled(raw: str, normalize: Normalize, scale: Scale) -> str:
     """SQL for ψ of the expression `raw`, s, on the scale of all items of the dataset:
 
       raw       s
@@ -34,13 +34,13 @@ def scaled(let: Let, raw: str, normalize: Normalize, scale: Scale) -> str:
         return f"(CASE WHEN {raw} IS NOT NULL THEN 0.5::DOUBLE END)"
     if normalize == "minmax":
         return f"(({raw} - {number(scale.low)}) / {number(scale.high - scale.low)})"
-    return logistic(let, f"({raw} - {number(scale.mean)}) / {number(scale.deviation)}")
+    return logistic(f"({raw} - {number(scale.mean)}) / {number(scale.deviation)}")
 
 
-def scaled_in_prompt(let: Let, raw: str, *, mean: str, deviation: str) -> str:
+def scaled_in_prompt(raw: str, *, mean: str, deviation: str) -> str:
     """SQL for ψ = 1 / (1 + e^−z) of the expression `raw` where z takes mean and deviation, expressions, of the items of
     its prompt; 0.5 without spread, null where `raw` is null."""
-    value = let(logistic(let, f"({raw} - {mean}) / {deviation}"))
+    value = logistic(f"({raw} - {mean}) / {deviation}")
     return f"(CASE WHEN {deviation} > 0 THEN {value} WHEN {raw} IS NOT NULL THEN 0.5 END)"
 
 

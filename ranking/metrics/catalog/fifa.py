@@ -53,7 +53,7 @@ def _fifa(frame: Frame, options: Importance) -> str:
     margin = frame.zgap(options.scorer) if options.unit == "deviation" else frame.gap(options.scorer)
     terms = [margin if options.signed else f"abs({margin})"]
     for field in options.uses.features:
-        terms.append(f"{number(options.alpha)} * {logarithm(frame.let, f'{frame.feature(field)}::DOUBLE')}")
+        terms.append(f"{number(options.alpha)} * {logarithm(f'{frame.feature(field)}::DOUBLE')}")
     for embedding in options.uses.embeddings:
         terms.append(f"{number(options.gamma)} * {_log_distance(frame, embedding, options.neighbours)}")
     return f"({' + '.join(terms)})"

@@ -124,7 +124,7 @@ def _smpo(frame: Frame, options: Smoothed) -> str:
         low, high = frame.range(options.scorer)
     width = number(high - low if high > low else 1.0)
     winner, loser = (f"({frame.score(options.scorer, side)} - {number(low)}) / {width}" for side in ("winner", "loser"))
-    p = logistic(frame.let, f"({winner} - {loser})")
+    p = logistic(f"({winner} - {loser})")
     return p if options.give == "probability" else f"(2 * {p} - 1)"
 
 
