@@ -7,6 +7,8 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from training.drawing import picture
+
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 340, 190, 34, 34, 30
 
 
@@ -80,10 +82,7 @@ def curves(
 
 
 def _frame(title: str, body: str, described: str, *, width: int = _WIDTH) -> str:
-    return (
-        f'<svg viewBox="0 0 {width} {_HEIGHT}" role="img" aria-label="{escape(f"{title}. {described}")}">'
-        f'<text class="title" x="{_LEFT}" y="16">{escape(title)}</text>{body}</svg>'
-    )
+    return picture(title, body, described, width=width, height=_HEIGHT, left=_LEFT)
 
 
 def _axis(ticks: list[tuple[float, str]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from training.drawing import picture
 from training.reward.protocols import Calibration
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 520, 260, 48, 14, 34, 40
@@ -103,7 +104,4 @@ def _key(number: int, name: str) -> str:
 
 
 def _svg(title: str, body: str, described: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(f"{title}. {described}")}">'
-        f'<text class="title" x="{_LEFT}" y="17">{escape(title)}</text>{body}</svg>'
-    )
+    return picture(title, body, described, width=_WIDTH, height=_HEIGHT, left=_LEFT)
