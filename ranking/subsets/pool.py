@@ -70,7 +70,7 @@ def told(con: duckdb.DuckDBPyConnection, wanted: Diversity, *, place: int, want:
     if raw is None:
         why = f"its {what} has no embedding, so it has no diversity"
     elif wanted.method == "knn-entropy":
-        far = f"the {wanted.neighbours}. nearest other {what} is {math.exp(raw):.3g} away"
+        far = f"its nearest other {what} number {wanted.neighbours} is {math.exp(raw):.3g} away"
         why = f"{far}, and its diversity is above that of {diversity:.1%} of the pool"
     elif taken:
         why = f"it added {raw:.3%} of coverage when it was chosen"

@@ -120,11 +120,11 @@ from ranking.embeddings import Embeddings
 from ranking.subsets import facility
 from ranking.subsets.vectors import centre, on_grid
 facility.DENSE, facility.BLOCK = 500, 1000
-made = np.random.default_rng(0).standard_normal((2500, 96))
+made = np.random.default_rng(0).standard_normal((1500, 96))
 made = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16)
-logs = log_distances(Embeddings(tuple(map(str, range(2500))), made, {}), neighbours=5)
-similar = facility.similarities(centre(on_grid(made), np.ones(2500, np.int64)), seed=1)
-located = facility.locate(similar, np.arange(2500), take=400, weight=0.5)
+logs = log_distances(Embeddings(tuple(map(str, range(1500))), made, {}), neighbours=5)
+similar = facility.similarities(centre(on_grid(made), np.ones(1500, np.int64)), seed=1)
+located = facility.locate(similar, np.arange(1500), take=400, weight=0.5)
 print(hashlib.sha256(logs.tobytes() + located.order.tobytes() + located.gains.tobytes()).hexdigest())
 """
 
