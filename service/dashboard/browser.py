@@ -3,7 +3,7 @@ large."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request
@@ -64,12 +64,14 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class Card:
-    """A pair as it is shown: `sides` says which image stands left and which right."""
+    """A pair as it is shown: `sides` says which image stands left and which right, `named` the fields that the listing
+    asks for beside the scores, with their values."""
 
     pair: PairOut
     sides: tuple[int, int]
     scores: list[ScoreRow]
     url: str
+    named: list[tuple[str, object]]
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def pairs(request: Request, parts: PartsDep, view: ViewDep) -> Response:
         sort=listing.sort,
         descending=listing.descending,
         show=next((value for name, value in state.filters if name == "is_tie"), ""),
-        cards=[_card(view, table, row, state=state) for row in rows],
+        cards=[_card(view, table, row, state=state, named=listing.fields) for row in rows],
         total=found.total,
         before=before,
         next=state.at(found.next) if found.next else None,
@@ -170,7 +172,7 @@ def is_pixelated(parts: Parts, view: View, dataset: str) -> bool:
     return parts.pictures.is_small(view.datasets[dataset], table.sample_uid)
 
 
-def _card(view: View, table: Table, row: dict[str, object], *, state: State) -> Card:
+def _card(view: View, table: Table, row: dict[str, object], *, state: State, named: Sequence[str] = ()) -> Card:
     shown = pair_out(view, table, row)
     # Blind, half of the pairs change sides, always the same ones: a habit of choosing left must not pay.
     swapped = state.blind and int(shown.pair_id[-1], 16) % 2 == 1
@@ -184,7 +186,11 @@ def _card(view: View, table: Table, row: dict[str, object], *, state: State) -> 
             best = 0 if values[0] > values[1] else 1
         drawn = wings(*values, table.scales.get(name))
         scores.append(ScoreRow(name, values, statuses, drawn, best, score.gap, score.zgap, score.agrees))
-    return Card(shown, sides, scores, f"/pairs/{shown.pair_id}?dataset={table.dataset}")
+    # Blind, nothing may tell which image somebody preferred.
+    told: list[tuple[str, object]] = []
+    if not state.blind:
+        told = [(name, shown.features[name]) for name in named if name in shown.features]
+    return Card(shown, sides, scores, f"/pairs/{shown.pair_id}?dataset={table.dataset}", told)
 
 
 def _chart(listing: Listing, state: State) -> Chart:

@@ -11,6 +11,7 @@ from ranking.subsets.catalog import Subset
 from service.dashboard.text import number, percent
 
 _BOX: Final = (320, 84)
+_STAGES: Final = ("where", "flags", "near_duplicates.distance", "labels", "weights", "metric")
 _MEANS: Final = {
     "agreement": "Labels that {} shares",
     "gaps": "Mean gap of {}",
@@ -107,7 +108,10 @@ def stages(subset: Subset) -> list[tuple[str, int]]:
     counts = subset.statistics.get("stages")
     if not counts:
         return []
-    left = [(name.replace("_", " "), value) for name, value in counts["left"].items()]
+    # The record sorts its keys; a recipe is carried out in this order.
+    order = {name: place for place, name in enumerate(_STAGES)}
+    left = sorted(counts["left"].items(), key=lambda stage: order.get(stage[0], len(order)))
+    left = [(name.replace("_", " "), value) for name, value in left]
     return [("pairs of the dataset", counts["pairs"]), *left, ("taken", counts["taken"])]
 
 
@@ -148,7 +152,7 @@ def _names(first: dict[str, Any], second: dict[str, Any], key: str) -> list[str]
 
 
 def _count(value: float | None) -> str:
-    return number(round(value, 1) if isinstance(value, float) else value)
+    return f"{value:,.1f}".removesuffix(".0") if isinstance(value, float) else number(value)
 
 
 def _share(value: float | None) -> str:

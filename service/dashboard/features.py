@@ -38,8 +38,8 @@ class Fact:
 
 @dataclass(frozen=True)
 class Features:
-    """Facts under their headings; per scorer (`scorers`) the values of the parts (`parts`: name and meaning); and the
-    fields that nobody has asked for yet, with the address that computes them."""
+    """Facts under their headings; per scorer (`scorers`) the values of the parts (`parts`: name and meaning); and of
+    what nobody has asked for yet one field each, with the address that computes it and what comes with it."""
 
     groups: list[tuple[str, list[Fact]]]
     parts: list[tuple[str, str]]
@@ -50,7 +50,6 @@ class Features:
 def features(table: Table, pair: PairOut, scorers: list[str]) -> Features:
     """The derived fields of a pair that are there, and those that are not yet."""
     groups: dict[str, list[Fact]] = {heading: [] for heading in _HEADINGS.values()}
-    missing = []
     of_scorers = {f"{name}.": name for name in scorers}
     cells: dict[str, dict[str, tuple[str, str]]] = {name: {} for name in scorers}
     for field in table.columns.values():
@@ -58,14 +57,18 @@ def features(table: Table, pair: PairOut, scorers: list[str]) -> Features:
             continue
         owner = next((name for prefix, name in of_scorers.items() if field.name.startswith(prefix)), None)
         if field.name not in pair.features:
-            if owner is None:
-                missing.append((field.name, _address(pair, {"sort": f"-{field.name}"})))
-        elif owner is not None:
+            continue
+        if owner is not None:
             part = field.name.removeprefix(f"{owner}.")
             cells[owner][part] = _text(field, pair.features), field.meaning.replace(owner, "the scorer")
-        else:
+        elif pair.features[field.name] is not None:
             groups[_HEADINGS[field.group]].append(_fact(field, pair))
-    parts = {part: meaning for found in cells.values() for part, (_, meaning) in found.items()}
+    # What is computed together is named once.
+    firsts = [columns.fields[0].name for columns in table.beside.pairs.column_sets.values()]
+    missing = [(name, _address(pair, {"sort": f"-{name}"})) for name in firsts if name not in pair.features]
+    known = {part: meaning for found in cells.values() for part, (_, meaning) in found.items()}
+    bases = list(dict.fromkeys(map(_base, known)))
+    parts = {part: known[part] for part in sorted(known, key=lambda part: (bases.index(_base(part)), part))}
     return Features(
         [(heading, facts) for heading, facts in groups.items() if facts],
         list(parts.items()),
@@ -79,6 +82,11 @@ def why_believed(table: Table, pair: PairOut) -> Reasons | None:
     if pair.winner is None or pair.features.get(CONFIDENCE) is None:
         return None
     return reasons(table.beside.pairs, pair.pair_id)
+
+
+def _base(part: str) -> str:
+    """A part without its side, so that both sides of one thing stand together."""
+    return part.removesuffix("_0").removesuffix("_1")
 
 
 def _fact(field: Field, pair: PairOut) -> Fact:

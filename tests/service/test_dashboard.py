@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.select import create_subset
-from service.dashboard.text import visible
+from service.dashboard.text import number, visible
 
 
 def shown_pairs(page: Page) -> list[str]:
@@ -251,3 +251,23 @@ def test_a_subset_whose_metric_reads_no_scorer_has_its_pages_too(tmp_path: Path)
     with serving(store) as client:
         assert "control" in open_page(client, "/").text
         assert "random" in open_page(client, f"/subsets/{control.ref}").text
+
+
+def test_a_listing_shows_the_derived_fields_that_it_names_but_not_to_blind_judges(site: Site) -> None:
+    address = "/pairs?dataset=toy&sort=-alpha.zgap&vote_share__gt=0.2"
+    pair = site.client.get(f"/v1{address}&limit=1").json()["items"][0]
+    shown = number(pair["features"]["alpha.zgap"])
+    html = site.client.get(address).text
+    assert f"<span>alpha.zgap <b>{shown}</b></span>" in html
+    assert "<span>vote_share <b>" in html
+    assert "alpha.zgap <b>" not in site.client.get(f"{address}&blind=1").text
+
+
+def test_a_pair_page_has_features_by_where_they_come_from(site: Site) -> None:
+    site.client.get("/v1/pairs?dataset=toy&sort=language&limit=1")
+    pair = site.client.get("/v1/pairs?dataset=toy&is_tie=false&limit=1").json()["items"][0]
+    html = site.client.get(f"/pairs/{pair['pair_id']}?dataset=toy").text
+    for heading in ("Derived features", "The prompt&#39;s text", "All scorers together", "Models and judges"):
+        assert heading in html
+    assert f"{number(pair['scores']['alpha']['zgap'], signed=True)}</td>" in html, "the z-gap beside the gap"
+    assert "/pairs?dataset=toy&amp;language=und" in html, "more of its kind is a click away"
