@@ -13,6 +13,7 @@ from service.commands.options import Json, open_store
 if TYPE_CHECKING:
     from ranking.catalog import Catalog, Ranking
     from ranking.subsets.catalog import Subset
+    from ranking.subsets.explain import Explanation
 
 RecipeFile = Annotated[
     Path | None,
@@ -29,7 +30,14 @@ Normalize = Annotated[
 Top = Annotated[
     str | None, typer.Option(help="How much: 5.33% of the eligible pairs, or a count such as 500.", show_default=False)
 ]
-Labels = Annotated[str | None, typer.Option(help='"human", or "relabel:SCORER" for AI feedback.', show_default=False)]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="Who says which image won: human, relabel:SCORER (AI feedback), vote:A,B,C, soft:FIELD or random.",
+        show_default=False,
+    ),
+]
+Weights = Annotated[str | None, typer.Option(help="Field that training weights pairs by, or none.", show_default=False)]
 PerPrompt = Annotated[int | None, typer.Option(min=1, help="At most so many pairs of one prompt.", show_default=False)]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the metric random.", show_default=False)]
 SnapshotNumber = Annotated[
@@ -56,6 +64,7 @@ def rank(
     normalize: Normalize = None,
     top: Top = None,
     labels: Labels = None,
+    weights: Weights = None,
     per_prompt: PerPrompt = None,
     seed: Seed = None,
     snapshot: SnapshotNumber = None,
@@ -64,19 +73,23 @@ def rank(
     json: Json = False,
 ) -> None:
     """Preview a ranking: the best pairs, what would be taken, and why."""
-    from service.console import print_facts, print_json, print_table
+    from json import loads
+
+    from service.console import out, print_json, print_table
 
     ranking = build_ranking(
         "preview", recipe, snapshot, dataset=dataset, metric=metric, scorer=scorer, normalize=normalize,
-        top=top, labels=labels, per_prompt=per_prompt, seed=seed,
+        top=top, labels=labels, weights=weights, per_prompt=per_prompt, seed=seed,
     )  # fmt: skip
     if explain is not None:
         found = ranking.explain(explain)
-        print_json(found) if json else print_facts(vars(found))
+        print_json(found) if json else _print_explanation(found)
         return
-    rows = ranking.preview(limit).to_pylist()
+    preview = ranking.preview(limit)
+    rows, stages = preview.to_pylist(), loads(preview.schema.metadata[b"stages"])
     if json:
-        print_json({"snapshot": ranking.table.snapshot.n, "recipe": ranking.recipe.canonical(), "pairs": rows})
+        told = {"snapshot": ranking.table.snapshot.n, "recipe": ranking.recipe.canonical(), "stages": stages}
+        print_json(told | {"pairs": rows})
         return
     print_table(
         f"{dataset} by {ranking.recipe.metric.name}, snapshot {ranking.table.snapshot.n}",
@@ -86,6 +99,7 @@ def rank(
             for row in rows
         ],
     )
+    out.print(said_stages(stages), highlight=False, style="dim")
 
 
 def create(
@@ -97,6 +111,7 @@ def create(
     normalize: Normalize = None,
     top: Top = None,
     labels: Labels = None,
+    weights: Weights = None,
     per_prompt: PerPrompt = None,
     seed: Seed = None,
     snapshot: SnapshotNumber = None,
@@ -105,7 +120,7 @@ def create(
     """Select pairs and keep them as NAME@VERSION; the version follows from recipe, snapshot and pairs."""
     ranking = build_ranking(
         name, recipe, snapshot, dataset=dataset, metric=metric, scorer=scorer, normalize=normalize,
-        top=top, labels=labels, per_prompt=per_prompt, seed=seed,
+        top=top, labels=labels, weights=weights, per_prompt=per_prompt, seed=seed,
     )  # fmt: skip
     _print_subset(ranking.subset().record, json=json)
 
@@ -146,8 +161,18 @@ def diff(
     if json:
         print_json(found)
         return
-    told = vars(found) | {"rows": f"{found.rows[0]:,} and {found.rows[1]:,}"}
-    print_facts({key: value for key, value in told.items() if key not in ("recipe", "statistics", "snapshots")})
+    print_facts(
+        {
+            "pairs": f"{found.rows[0]:,} of {found.a}, {found.rows[1]:,} of {found.b}",
+            "in both": f"{found.common:,}; only in the first {found.only_a:,}, only in the second {found.only_b:,}",
+            "Jaccard": found.jaccard,
+            "overlap": f"{found.overlap:.4f} of the smaller one",
+            "order of common": f"Spearman {_number(found.spearman)}, Kendall {_number(found.kendall)}",
+            "winners flipped": found.flipped,
+            "common prompts": found.common_prompts,
+            "snapshots": " and ".join(sha[:12] for sha in found.snapshots) if found.snapshots else "the same",
+        }
+    )
     out.print()
     if found.recipe:
         print_table("recipe", ["", found.a, found.b], [[change.key, change.a, change.b] for change in found.recipe])
@@ -165,6 +190,7 @@ def build_ranking(
     normalize: str | None,
     top: str | None,
     labels: str | None,
+    weights: str | None,
     per_prompt: int | None,
     seed: int | None,
 ) -> Ranking:
@@ -190,13 +216,53 @@ def build_ranking(
         values["take"] = amount(top, option="--top")
     values.setdefault("take", {"percent": 5.33})
     if labels is not None:
-        values["labels"] = {"relabel": labels[8:]} if labels.startswith("relabel:") else labels
+        values["labels"] = parse_labels(labels)
+    if weights is not None:
+        values["weights"] = weights
     if per_prompt is not None:
         values["per_prompt"] = {"max": per_prompt}
     if seed is not None:
         values["seed"] = seed
     recipe = parse_recipe(values, where=f"recipe {file}" if file else "the recipe")
     return _catalog().rank(recipe, snapshot=snapshot)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def parse_labels(text: str) -> Any:
+    """{"vote": ["a", "b"]} of "vote:a,b", and so on; a word alone is itself."""
+    policy, colon, of = text.partition(":")
+    return {policy: of.split(",") if policy == "vote" else of} if colon else text
+
+
+def said_stages(stages: dict[str, Any]) -> str:
+    """What became of the pairs, in one line: 1,000,000 pairs → 887,412 pass where → … → 47,300 taken."""
+    words = {"labels": "have a winner", "weights": "a weight", "metric": "a metric", "flags": "are not flagged"}
+    parts, before = [f"{stages['pairs']:,} pairs"], stages["pairs"]
+    for name, left in stages["left"].items():
+        if left != before or name == "where":
+            parts.append(f"{left:,} {words.get(name, f'pass {name}')}")
+        before = left
+    capped = [f"{count:,} over {place}" for place, count in stages["capped"].items() if count]
+    over = f" ({', '.join(capped)})" if capped else ""
+    return " → ".join([*parts, f"{stages['taken']:,} taken{over}"])
+
+
+def _print_explanation(found: Explanation) -> None:
+    from service.console import out, print_facts
+
+    told = {
+        "pair": found.pair_id,
+        "taken": found.taken,
+        "decided by": found.stage,
+        "why": found.reason,
+        "to change it": found.change or "nothing in the recipe alone",
+    }
+    print_facts(told)
+    out.print()
+    print_facts(found.inputs)
 
 
 def _catalog() -> Catalog:
@@ -221,6 +287,8 @@ def _print_subset(subset: Subset, *, json: bool) -> None:
             "sha256": subset.sha256,
         }
     )
+    if "stages" in subset.statistics:
+        out.print(said_stages(subset.statistics["stages"]), highlight=False, style="dim")
     out.print()
     rows = [
         [name.replace("_", " "), before[name], after[name]] for name in before if isinstance(before[name], int | float)
