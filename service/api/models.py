@@ -201,6 +201,8 @@ class SnapshotOut(BaseModel):
     commits: int
     rows: int
     bad_rows: int
+    marks: dict[str, int] = Field(description="dataset → marks against pairs that stood; none where there is no entry")
+    takedowns: int = Field(description="take-downs of images that stood")
 
 
 class SnapshotList(BaseModel):

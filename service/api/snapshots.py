@@ -34,4 +34,6 @@ def _out(snapshot: Snapshot) -> SnapshotOut:
         commits=len(snapshot.score_members),
         rows=sum(member.rows for member in snapshot.score_members),
         bad_rows=sum(member.n_bad for member in snapshot.score_members),
+        marks={name: pinned.count for name, pinned in snapshot.flags.marks.items()} if snapshot.flags else {},
+        takedowns=snapshot.flags.takedowns.count if snapshot.flags and snapshot.flags.takedowns else 0,
     )

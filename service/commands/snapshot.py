@@ -65,7 +65,7 @@ def list_all(json: Json = False) -> None:
     if json:
         print_json(rows)
     else:
-        columns = ["snapshot", "created", "commits", "datasets", "scorers", "sha256"]
+        columns = ["snapshot", "created", "commits", "datasets", "scorers", "flags", "sha256"]
         print_table("snapshots", columns, [[row[column] for column in columns] for row in rows])
 
 
@@ -99,5 +99,15 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
         "commits": len(snapshot.score_members),
         "datasets": ", ".join(snapshot.datasets),
         "scorers": ", ".join(snapshot.scorers),
+        "flags": _flags(snapshot),
         "sha256": snapshot.sha,
     }
+
+
+def _flags(snapshot: Snapshot) -> str:
+    """The flags that a snapshot saw, in words."""
+    if snapshot.flags is None:
+        return "none"
+    marks = sum(pinned.count for pinned in snapshot.flags.marks.values())
+    takedowns = snapshot.flags.takedowns.count if snapshot.flags.takedowns else 0
+    return f"{marks:,} marks, {takedowns:,} take-downs"

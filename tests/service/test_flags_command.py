@@ -35,7 +35,8 @@ def test_a_mark_is_added_listed_shown_and_withdrawn(pair: str) -> None:
 def test_a_new_mark_makes_a_new_snapshot(pair: str) -> None:
     assert pairsieve("snapshot", "create", "--json").json()["snapshot"] == 2  # there is a dataset newer than the first
     assert "pairsieve snapshot create" in pairsieve("flags", "add", pair, "--kind", "unsafe").out
-    assert pairsieve("snapshot", "create", "--json").json()["snapshot"] == 3
+    created = pairsieve("snapshot", "create", "--json").json()
+    assert (created["snapshot"], created["flags"]) == (3, "1 marks, 0 take-downs")
     assert pairsieve("snapshot", "create", "--json").json()["snapshot"] == 3
     assert pairsieve("store", "audit").status == 0
 
