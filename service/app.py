@@ -24,6 +24,7 @@ from service.api import (
     samples,
     scorers,
     snapshots,
+    studies,
     subsets,
 )
 from service.api import flags as flags_api
@@ -77,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         images,
         jobs,
         runs,
+        studies,
         samples,
         health,
     )

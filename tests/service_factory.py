@@ -17,6 +17,7 @@ import pytest
 from pickapic_factory import Row, jpeg, rows, with_raw, write
 from PIL import Image
 from starlette.testclient import TestClient
+from studied import add_study
 
 from ranking.ingest import ingest
 from ranking.plan import Plan, create_plan, read_items
@@ -191,6 +192,7 @@ def build(root: Path) -> tuple[Store, Snapshot, Plan, Subset, RunPlan]:
     snapshot = create_snapshot(store)
     ingest(store, root / "fresh", "fresh")
     subset = cut(store, snapshot)
+    add_study(store, subset)
     return store, snapshot, plan, subset, train_nothing(store, subset)
 
 

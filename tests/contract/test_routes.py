@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from service_factory import Site
 from starlette.testclient import TestClient
 
+from ranking.studies import list_studies
 from service import openapi
 from service.problems import CODES
 from service.security import HEADERS, MAX_BODY
@@ -43,6 +44,8 @@ def addresses(site: Site) -> dict[str, str]:
         "/v1/images/{uid}": "/v1/images/img-3?dataset=toy",
         "/v1/jobs/{job_id}": f"/v1/jobs/{site.plan.job_id}",
         "/v1/runs/{run_id}": f"/v1/runs/{site.run.run_id}",
+        "/v1/studies/{name}": "/v1/studies/rivals",
+        "/v1/studies/{name}/{id}": f"/v1/studies/rivals/{list_studies(site.store)[0].id}",
         "/v1/flags/{flag_id}": f"/v1/flags/{flag(site)['id']}",
     }
     samples = site.client.get(f"/v1/runs/{site.run.run_id}").json()["evaluations"][0]["base_samples"]
