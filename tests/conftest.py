@@ -40,12 +40,24 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store.open(tmp_path / "store")
 
 
-@pytest.fixture
-def dataset(store: Store, tmp_path: Path) -> Dataset:
-    """Twelve judgements in two files, cut into slices of at most five items."""
+@pytest.fixture(scope="session")
+def ingested_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sources of "pets" and a store that has them, for `dataset` to copy, as an ingest is slow."""
+    folder = tmp_path_factory.mktemp("pets")
     for part in range(2):
-        write(tmp_path / "source" / f"part-{part}.parquet", rows(6, first=6 * part), row_group_size=4)
-    ingest(store, tmp_path / "source", "pets", slice_items=5)
+        write(folder / "source" / f"part-{part}.parquet", rows(6, first=6 * part), row_group_size=4)
+    ingest(Store.open(folder / "store"), folder / "source", "pets", slice_items=5)
+    return folder
+
+
+@pytest.fixture
+def dataset(store: Store, tmp_path: Path, ingested_once: Path) -> Dataset:
+    """Twelve judgements in two files below tmp_path, cut into slices of at most five items."""
+    shutil.copytree(ingested_once / "source", tmp_path / "source")
+    made = Store.open(ingested_once / "store")
+    for key in made.list("datasets"):
+        # A revision's sha does not cover where its sources were, so that they may be said to be elsewhere.
+        store.put_if_absent(key, made.get(key).replace(str(ingested_once).encode(), str(tmp_path).encode()))
     return get_dataset(store, "pets")
 
 

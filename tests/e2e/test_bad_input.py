@@ -1,6 +1,7 @@
 """Everything a user can get wrong ends in one clear line, status 1 or 2, and leaves the store as it was."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -162,16 +163,24 @@ def test_a_corrupt_jpeg_costs_one_row_a_status_and_never_the_job(store: Store, t
     assert done.json()["progress"]["units_done"] == done.json()["progress"]["units_total"]
 
 
-@pytest.fixture
-def scored(store: Store, tmp_path: Path) -> Store:
-    """Twelve pairs scored by `technical`, in snapshot 1."""
-    write(tmp_path / "s" / "p.parquet", rows(12), row_group_size=4)
+@pytest.fixture(scope="module")
+def scored_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with twelve pairs scored by `technical`, in snapshot 1."""
+    folder = tmp_path_factory.mktemp("scored")
+    write(folder / "s" / "p.parquet", rows(12), row_group_size=4)
     for words in (
-        ("ingest", tmp_path / "s", "--dataset", "pets"),
+        ("ingest", folder / "s", "--dataset", "pets"),
         ("score", "pets", "--scorers", "technical"),
         ("snapshot", "create"),
     ):
-        assert pairsieve(*words).status == 0
+        assert pairsieve("--store", folder / "store", *words).status == 0
+    return folder / "store"
+
+
+@pytest.fixture
+def scored(store: Store, scored_once: Path) -> Store:
+    """A copy of it."""
+    shutil.copytree(scored_once, store.workspace, dirs_exist_ok=True)
     return store
 
 
