@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+TEST_PROCESSES ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help demo test check bench docs models clean
@@ -14,7 +15,7 @@ demo: .venv/installed  ## The whole loop on Toyworld, offline, in a few minutes;
 
 test: .venv/installed-dev check  ## Lint, type-check and run every test, with a real Redis and a real browser
 	sh scripts/provide.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 check: .venv/installed-dev  ## Lint and type-check only
 	$(BIN)/ruff check .
