@@ -1,4 +1,4 @@
-"""Writes the documentation that is made from code: docs/cli.md, docs/features.md and docs/openapi.json. `--check`
+"""Writes the documentation that is made from code: docs/cli.md, features.md, metrics.md and openapi.json. `--check`
 compares instead."""
 
 from __future__ import annotations
@@ -72,6 +72,17 @@ def _name(field: str) -> str:
     return field.replace("_", "\\_") if "*" in field else f"`{field}`"
 
 
+def metrics_page() -> str:
+    """Markdown: what is written by hand in scripts/metrics.md, and every metric of ours."""
+    from ranking.metrics.describe import page, provenances
+    from ranking.metrics.installed import installed
+
+    found = installed()
+    own = [metric for name, metric in found.metrics.items() if name not in found.whose]
+    introduction = (ROOT / "scripts" / "metrics.md").read_text(encoding="utf-8")
+    return page(own, introduction.replace("{provenances}", provenances()))
+
+
 def _describe(command: object, path: str, parts: list[str]) -> None:
     if isinstance(command, TyperGroup):
         options = _parameters(command)
@@ -112,6 +123,7 @@ def main() -> int:
     made = {
         "cli.md": command_line_page(),
         "features.md": features_page(),
+        "metrics.md": metrics_page(),
         "openapi.json": rendered(create_app()),
     }
     pages = {ROOT / "docs" / name: text for name, text in made.items()}
