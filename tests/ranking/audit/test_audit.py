@@ -23,6 +23,7 @@ from ranking.collection import collect, plan_collection
 from ranking.collection.candidates import Ages
 from ranking.datasets import Revision, list_revisions, put_revision
 from ranking.exchange.records import GivenFile, put_import
+from ranking.features.pairs import PairTable
 from ranking.features.wide import wide_table
 from ranking.images.facts import FACTS_ID
 from ranking.ingest import ingest
@@ -61,7 +62,7 @@ def undamaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     put_import(store, "taste@0123456789ab", "pets", (GivenFile("taste.csv", 9, 1, "item"),))
     rate(store)
     snapshot = create_snapshot(store)
-    wide_table(store, snapshot, "pets")
+    PairTable(store, snapshot, "pets").relation(["prompt_words", "pareto_0"])
     subset = create_subset(store, parse_recipe(RECIPE | {"seed": 0}), snapshot)
     pin(store, "manual", "paper", get_snapshot(store, 1), why="cited")
     done, going = (plan_run(store, subset.ref, {"seed": seed}).run_id for seed in (1, 2))
@@ -284,6 +285,12 @@ def damaged_wide(store: Store) -> str:
     return key
 
 
+def damaged_columns(store: Store) -> str:
+    key = next(key for key in store.list("columns") if key.endswith(".parquet"))
+    flip(store.local(key))
+    return key
+
+
 def wide(store: Store) -> tuple[str, dict[str, Any]]:
     """The key of the description of the only wide table, and what it holds."""
     [key] = [key for key in store.list("wide") if key.endswith(".json")]
@@ -420,6 +427,8 @@ DAMAGES: list[tuple[str, Callable[[Store], str], int]] = [
     ("a study's cell of a lost subset", cell_of_a_lost_subset, 4),
     ("an edited study", edited_study, 5),
     ("a flipped bit in the wide table", damaged_wide, 3),
+    ("a flipped bit in columns beside the wide table", damaged_columns, 3),
+    ("columns without their file", lambda s: deleted_derived(s, "columns"), 4),
     ("a label graph without its file", lambda s: deleted_derived(s, "graphs"), 4),
     ("another pair in the wide table", in_wide("pair_id", lambda _: "0" * 16), 8),
     ("another prompt in the wide table", in_wide("prompt", lambda text: text + "."), 8),

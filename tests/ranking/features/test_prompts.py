@@ -16,8 +16,10 @@ from ranking.features.columns import column_file
 from ranking.features.language import LANGUAGES, languages
 from ranking.features.pairs import PairTable
 from ranking.features.safety import flags, folded, parse_words, word_list
+from ranking.flags.taking import take_down
 from ranking.ingest import ingest
 from ranking.store.blobs import Store
+from ranking.store.snapshots import create_snapshot
 
 PROMPTS = {
     # prompt: characters, words, language
@@ -162,11 +164,17 @@ def test_text_is_kept_for_the_revision_and_serves_later_snapshots(store: Store, 
     assert column_file(again, again.column_sets["pareto"]) != column_file(table, table.column_sets["pareto"])
 
 
-def test_where_a_snapshot_leaves_pairs_out_its_text_is_its_own(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table = table_of(store, tmp_path, ["a cup", "a nude"])
-    whole = column_file(table, table.column_sets["text"])
-    monkeypatch.setattr(PairTable, "whole", False)
-    part = PairTable(store, table.snapshot, "texts")
-    assert column_file(part, part.column_sets["text"]).parent != whole.parent
+def test_where_a_snapshot_leaves_pairs_out_every_column_stays_beside_its_pair(store: Store, tmp_path: Path) -> None:
+    prompts = ["a cup", "a nude", "one more cup", "a naked cup"]
+    table = table_of(store, tmp_path, prompts)
+    names = ("prompt", "prompt_words", "prompt_flags", "pareto_0")
+    assert read(table, *names)["prompt_words"] == [2, 2, 3, 3]
+    take_down(store, "l1", dataset="texts", by="ann", why="asked for", door="cli")
+    after = PairTable(store, create_snapshot(store), "texts")
+    assert read(after, *names) == {
+        "prompt": ["a cup", "one more cup", "a naked cup"],
+        "prompt_words": [2, 3, 3],
+        "prompt_flags": [None, None, "sexual"],
+        "pareto_0": [1, 1, 1],
+    }
+    assert read(table, *names)["prompt_words"] == [2, 2, 3, 3], "the snapshot before means what it meant"
