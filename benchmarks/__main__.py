@@ -9,7 +9,19 @@ from pathlib import Path
 
 from service.console import print_facts, say
 
-NAMES = ("ingest", "wide", "images", "exports", "scoring", "scoring_full", "scoring_suite", "diversity", "gpu")
+NAMES = (
+    "ingest",
+    "wide",
+    "images",
+    "exports",
+    "scoring",
+    "scoring_full",
+    "scoring_suite",
+    "ranking",
+    "ranking_large",
+    "diversity",
+    "gpu",
+)
 
 
 def main(names: list[str]) -> None:

@@ -119,28 +119,31 @@ def admit(codes: Sequence[Places], most: Sequence[int], used: Sequence[Places]) 
     have room even if every undecided better pair gets in, and out when one is full of pairs that are in. The best
     undecided pair is decided in each round; with groups in no order that holds for most, so rounds are few.
     """
-    by = np.full(len(codes[0]), -1, np.int8)
+    out_of = np.zeros(len(codes[0]), bool)
     # Of the undecided: their rows, and for each limit their groups and how many better pairs are in already.
-    rows = np.arange(len(by))
+    rows = np.arange(len(out_of))
     groups = [np.asarray(code) for code in codes]
     inside = [np.where(code >= 0, counts[code], 0) for code, counts in zip(groups, used, strict=True)]
+    before = inside
     while len(rows):
-        safe = np.ones(len(rows), bool)
-        refusing = np.full(len(rows), -1, np.int8)
-        for limit in reversed(range(len(most))):
-            capped = groups[limit] >= 0
-            safe &= ~capped | (inside[limit] + _before(groups[limit]) < most[limit])
-            refusing[capped & (inside[limit] >= most[limit])] = limit
-        out = refusing >= 0
+        safe, out = np.ones(len(rows), bool), np.zeros(len(rows), bool)
+        for group, have, cap in zip(groups, inside, most, strict=True):
+            safe &= (group < 0) | (have + _before(group) < cap)
+            out |= (group >= 0) & (have >= cap)
         entering = safe & ~out
-        by[rows[out]] = refusing[out]
+        out_of[rows[out]] = True
         left = ~(entering | out)
-        for limit, counts in enumerate(used):
-            inside[limit] = (inside[limit] + _before(groups[limit], of=entering))[left]
-            fresh = groups[limit][entering]
-            counts += np.bincount(fresh[fresh >= 0], minlength=len(counts))
-            groups[limit] = groups[limit][left]
+        inside = [(have + _before(group, of=entering))[left] for have, group in zip(inside, groups, strict=True)]
+        groups = [group[left] for group in groups]
         rows = rows[left]
+    # Which group refused a pair is told from all that got in, as a round may see a later limit full before an earlier.
+    by = np.full(len(out_of), -1, np.int8)
+    for limit in reversed(range(len(most))):
+        code = codes[limit]
+        full = before[limit] + _before(code, of=~out_of) >= most[limit]
+        by[out_of & (code >= 0) & full] = limit
+        fresh = code[~out_of & (code >= 0)]
+        used[limit][:] += np.bincount(fresh, minlength=len(used[limit]))
     return by
 
 

@@ -38,8 +38,8 @@ def rank(
     least = known.wide.table.rows if limit is None else limit
     with selecting(known, recipe, least=least) as selection:
         top = "" if limit is None else f"LIMIT {int(limit)}"
-        best = f"(SELECT ordered.*, taken.place IS NOT NULL AS taken FROM ordered LEFT JOIN taken USING (place) {top})"
-        best = f"(FROM {best} ORDER BY place {top})" if limit is not None else best
+        best = f"""(SELECT ordered.*, taken.place IS NOT NULL AS taken FROM ordered LEFT JOIN taken USING (place)
+                    ORDER BY place {top})"""
         rows = duck.arrow(
             selection.con,
             f"""SELECT {_columns("place")}, chosen.taken FROM {best} chosen JOIN labelled pairs USING (position)
