@@ -191,24 +191,6 @@ class ScorerList(BaseModel):
     snapshot: int | None
 
 
-class SnapshotOut(BaseModel):
-    n: int
-    sha: str
-    parent: str | None
-    created: str
-    datasets: dict[str, int] = Field(description="dataset → revision")
-    scorers: dict[str, str] = Field(description="scorer name → scorer id")
-    commits: int
-    rows: int
-    bad_rows: int
-    marks: dict[str, int] = Field(description="dataset → marks against pairs that stood; none where there is no entry")
-    takedowns: int = Field(description="take-downs of images that stood")
-
-
-class SnapshotList(BaseModel):
-    items: list[SnapshotOut]
-
-
 class SubsetOut(BaseModel):
     name: str
     version: str

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
 
 from ranking.store.snapshots import Snapshot, get_snapshot, list_snapshots
-from service.api.models import SnapshotList, SnapshotOut
 from service.dependencies import NoQuery, PartsDep
 
 router = APIRouter(prefix="/v1/snapshots", tags=["snapshots"])
+
+
+class SnapshotOut(BaseModel):
+    """A snapshot: what it holds, and how much of it."""
+
+    n: int
+    sha: str
+    parent: str | None
+    created: str
+    datasets: dict[str, int] = Field(description="dataset → revision")
+    scorers: dict[str, str] = Field(description="scorer name → scorer id")
+    commits: int
+    rows: int
+    bad_rows: int
+    marks: dict[str, int] = Field(description="dataset → marks against pairs that stood; none where there is no entry")
+    takedowns: int = Field(description="take-downs of images that stood")
+
+
+class SnapshotList(BaseModel):
+    """Every snapshot."""
+
+    items: list[SnapshotOut]
 
 
 @router.get("")
