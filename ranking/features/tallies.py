@@ -17,6 +17,7 @@ from ranking.schema import (
     NOT_GIVEN,
     OK,
     STATUSES,
+    TAKEN_DOWN,
     TOO_LARGE,
     UNSUPPORTED,
 )
@@ -143,5 +144,6 @@ _ADVICE: Final[Mapping[str, str]] = {
     UNSUPPORTED: _UNREADABLE,
     NON_FINITE: "it gave no number for them: score with it at fp32 precision, or mistrust its weights",
     CRASH: "scoring them killed the process: look at these images, and at the memory of the machine",
+    TAKEN_DOWN: "somebody took these images down: their pairs are in no later snapshot, so there is nothing to do",
     NOT_GIVEN: "they were not in the table that was imported: import one that has them, under another name",
 }
