@@ -82,6 +82,8 @@ def prompt_density(table: PairTable, embedding: str, *, neighbours: int = 10) ->
     """
     if embedding not in table.embeddings:
         raise UnknownNameError.among("embedding", embedding, table.embeddings)
+    if neighbours < 1:
+        raise UsageError(f"there is no neighbour number {neighbours}", hint="ask for 1 or more")
     sha = table.snapshot.sha[:16]
     key = f"density/{sha}/{table.dataset}.{embedding}.{neighbours}.v{VERSION}.json"
     found = _find(table.store, key)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Reranked:
 
 def pool_size(wanted: Diversity, *, take: int, available: int) -> int:
     """How many of the best candidates are looked at: pool × take, rounded up."""
-    return min(available, math.ceil(wanted.pool * take))
+    return min(available, math.ceil(Decimal(str(wanted.pool)) * take))
 
 
 def rerank(

@@ -8,7 +8,7 @@ from embedded import embed_all, vector_of
 
 from ranking.collection import plan_collection
 from ranking.embeddings import Embeddings
-from ranking.errors import UnknownNameError
+from ranking.errors import UnknownNameError, UsageError
 from ranking.features.pairs import PairTable
 from ranking.store.blobs import Store
 from ranking.store.snapshots import create_snapshot
@@ -26,7 +26,7 @@ def points(matrix: np.ndarray) -> Embeddings:
     return Embeddings(tuple(f"k{i:06}" for i in range(len(matrix))), matrix, {})
 
 
-@pytest.mark.parametrize(("n", "d", "k"), [(40, 5, 3), (700, 32, 10), (900, 768, 1)])
+@pytest.mark.parametrize(("n", "d", "k"), [(40, 5, 3), (700, 32, 10), (200, 768, 1)])
 def test_the_kth_distance_is_that_of_brute_force_to_the_last_bit(n: int, d: int, k: int) -> None:
     grid = on_grid(drawn(n, d))
     whole = grid.astype(np.int64)
@@ -115,3 +115,5 @@ def test_a_kept_density_that_is_damaged_is_computed_again(store: Store, dataset:
     assert prompt_density(table, "clip-l14").equals(found)
     with pytest.raises(UnknownNameError, match="did you mean clip-l14"):
         prompt_density(table, "clip-l41")
+    with pytest.raises(UsageError, match="no neighbour number 0"):
+        prompt_density(table, "clip-l14", neighbours=0)

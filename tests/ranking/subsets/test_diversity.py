@@ -111,6 +111,8 @@ def test_facility_location_takes_one_of_each_group_before_a_second_one(placed: C
 def test_the_pool_is_a_multiple_of_what_is_taken_as_far_as_there_is_one() -> None:
     wanted = Diversity(embedding="clip-l14", pool=2.5)
     assert [pool_size(wanted, take=take, available=12) for take in (1, 3, 4, 9)] == [3, 8, 10, 12]
+    # 5 × 2.2 is 11, though not in floats.
+    assert pool_size(Diversity(embedding="clip-l14", pool=2.2), take=5, available=99) == 11
 
 
 _DIGEST = """
