@@ -2,6 +2,7 @@
 of any size. Knows arrays only."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from ranking.metrics.elementary import LN2_HIGH, LN2_LOW, TAYLOR
 EXACT = 256
 """Images of a prompt up to which each is compared with every other for its win rate; of more, with so many of them."""
 
-_AT_ONCE = 131_072
+_THREADS = 2
+_AT_ONCE = 65_536
 _FURTHEST = 345.0  # e^−345 squared is still a number
 
 Float = npt.NDArray[np.float64]
@@ -20,28 +22,30 @@ Int = npt.NDArray[np.int64]
 
 
 def win_rates(scores: npt.NDArray[np.floating], groups: Int) -> Float:
-    """The calibrated reward of each of n images: the mean of σ(R_i − R_j) over the other images j of its group, float64
-    of shape (n,), 0 to 1; ½ for an image that is alone, NaN for one without a score. `scores` and `groups` have shape
-    (n,).
+    """The calibrated rewards of n images by k scorers: of each scorer the mean of σ(R_i − R_j) over the other images j
+    of the group, float64 of shape (n, k), 0 to 1; ½ for an image that is alone, NaN for one that lacks a score, with
+    which none is compared. `scores` has shape (n, k), `groups` (n,).
 
     Exact for groups of up to EXACT images. In larger ones the mean is taken over EXACT of their scores, those in the
     middle of as many equal shares in their order; as σ rises by at most 1 in all, that moves a rate by at most
     2 / EXACT (Koksma's inequality), and by 10⁻⁵ or so where scores are spread smoothly.
     """
-    found = np.full(len(scores), np.nan)
-    have = np.flatnonzero(~np.isnan(scores))
-    order = have[np.lexsort((scores[have], groups[have]))]  # so that sums have one order, whatever that of the images
-    values, begins, sizes = scores[order].astype(np.float64), *_runs(groups[order])
-    # σ(a − b) = e^a / (e^a + e^b): one exponential an image in place of one a comparison.
-    powers = _exponential(np.maximum(values - np.repeat(values[begins + sizes - 1], sizes), -_FURTHEST))
-    rates = np.full(len(values), 0.5)
-    for size in np.unique(sizes[sizes > 1]):
-        for members in _blocks(begins[sizes == size], int(size)):
-            own = powers[members]
-            middle = (2 * np.arange(EXACT) + 1) * size // (2 * EXACT) if size > EXACT else np.arange(size)
-            mean = _mean_share(own, own[:, middle])
-            rates[members] = (mean * size - 0.5) / (size - 1)  # without the image itself, which has σ(0)
-    found[order] = np.minimum(np.maximum(rates, 0.0), 1.0)
+    found = np.full(scores.shape, np.nan)
+    whole = np.flatnonzero(~np.isnan(scores).any(axis=1))
+    order = whole[np.argsort(groups[whole], kind="stable")]
+    begins, sizes = _runs(groups[order])
+    blocks = [members for size in np.unique(sizes[sizes > 1]) for members in _blocks(begins[sizes == size], int(size))]
+
+    def of_one(scorer: npt.NDArray[np.floating]) -> Float:
+        values = scorer[order].astype(np.float64)
+        rates = np.full(len(values), 0.5)
+        for members in blocks:
+            rates[members] = _rates(values[members])
+        return rates
+
+    with ThreadPoolExecutor(_THREADS) as pool:  # numpy lets go of the interpreter where it computes
+        for column, rates in enumerate(pool.map(of_one, scores.T)):
+            found[order, column] = rates
     return found
 
 
@@ -54,13 +58,32 @@ def fronts(scores: npt.NDArray[np.floating], groups: Int) -> npt.NDArray[np.int3
     no image is put behind its true front, and the work grows with the images, not with their square.
     """
     found = pareto.fronts(scores, groups)
-    whole = np.flatnonzero(~np.isnan(scores).any(axis=1))
-    order = whole[np.lexsort((*(-scores[whole]).T, groups[whole]))]
+    whole = ~np.isnan(scores).any(axis=1)
+    if not whole.any():
+        return found
+    large = whole & (np.bincount(groups[whole], minlength=int(groups.max()) + 1)[groups] > pareto.MOST)
+    members = np.flatnonzero(large)
+    order = members[np.lexsort((*(-scores[members]).T, groups[members]))]
     for begin, size in zip(*_runs(groups[order]), strict=True):
-        if size > pareto.MOST:
-            members = order[begin : begin + size]
-            found[members] = _fronts_by_some(scores[members])
+        inside = order[begin : begin + size]
+        found[inside] = _fronts_by_some(scores[inside])
     return found
+
+
+def _rates(values: Float) -> Float:
+    """The win rates inside groups of one size: shape (groups, size)."""
+    size = values.shape[1]
+    # σ(a − b) = e^a / (e^a + e^b): one exponential an image in place of one a comparison.
+    own = _exponential(np.maximum(values - values.max(axis=1, keepdims=True), -_FURTHEST))
+    others = np.sort(own, axis=1)  # so that sums have one order, whatever that of the images
+    if size > EXACT:
+        others = others[:, (2 * np.arange(EXACT) + 1) * size // (2 * EXACT)]
+    total = np.zeros_like(own)
+    for other in others.T:  # one after the other: the same sum on every machine
+        total += own / (own + other[:, None])
+    mean = total / others.shape[1]
+    rates: Float = np.clip((mean * size - 0.5) / (size - 1), 0.0, 1.0)  # without the image itself, which has σ(0)
+    return rates
 
 
 def _fronts_by_some(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.int32]:
@@ -68,7 +91,7 @@ def _fronts_by_some(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.int32]:
     chosen = (2 * np.arange(most) + 1) * size // (2 * most)
     references = scores[chosen]
     theirs = pareto.fronts(references, np.zeros(most, np.int64))
-    step = max(1, 16 * _AT_ONCE // most)
+    step = max(1, 32 * _AT_ONCE // most)
     found = np.empty(size, np.int32)
     for first in range(0, size, step):
         block = scores[first : first + step]
@@ -91,20 +114,9 @@ def _runs(groups: Int) -> tuple[Int, Int]:
 
 def _blocks(begins: Int, size: int) -> Iterator[Int]:
     """Positions of the members of groups of one size, shape (groups, size); not too many at once."""
-    step = max(1, _AT_ONCE // (size * min(size, EXACT)))
+    step = max(1, _AT_ONCE // size)
     for first in range(0, len(begins), step):
         yield begins[first : first + step, None] + np.arange(size)
-
-
-def _mean_share(own: Float, others: Float) -> Float:
-    """Mean over j of own_i / (own_i + others_j): shapes (groups, size) and (groups, m) to (groups, size)."""
-    shares = np.add(others[:, :, None], own[:, None, :])
-    np.divide(own[:, None, :], shares, out=shares)
-    total = np.zeros_like(own)
-    for row in np.moveaxis(shares, 1, 0):  # one after the other: the same sum on every machine
-        total += row
-    total /= others.shape[1]
-    return total
 
 
 def _exponential(x: Float) -> Float:

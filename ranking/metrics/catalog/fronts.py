@@ -52,13 +52,18 @@ def _compared(frame: Frame, options: Several) -> str:
         groups = found["prompt_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
         scores = np.stack([found.column(2 + index).to_numpy() for index in range(len(options.scorers))], axis=1)
         front = fronts(scores, groups)
+        units = [frame.scale(name).deviation if options.scaled else 1.0 for name in options.scorers]
+        rates = win_rates(scores / np.array([unit or 1.0 for unit in units]), groups)
         rate = np.zeros(len(groups))
-        for name, each in zip(options.scorers, scores.T, strict=True):
-            unit = frame.scale(name).deviation if options.scaled else 1.0
-            rate += win_rates(each.astype(np.float64) / (unit or 1.0), groups)
+        for each in rates.T:  # one after the other: the same sum on every machine
+            rate += each
         whole = front > 0
-        values = {"place": found["place"].to_numpy()[whole], "front": front[whole], "rate": rate[whole]}
-        return pa.table(values | {"rate": values["rate"] / len(options.scorers)})
+        values = {
+            "place": found["place"].to_numpy()[whole],
+            "front": front[whole],
+            "rate": rate[whole] / len(options.scorers),
+        }
+        return pa.table(values)
 
     kept = frame.keep(frame.once(("pareto", options), compared))
     return f"SELECT prompt_id, uid, front, rate FROM {items} items JOIN {kept} kept ON items.rowid = kept.place"

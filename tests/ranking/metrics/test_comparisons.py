@@ -19,23 +19,23 @@ def test_win_rates_are_those_of_the_definition() -> None:
     made = np.random.default_rng(0)
     scores, groups = made.normal(size=60) * 3, made.integers(0, 6, 60)
     scores[7] = np.nan
-    found = win_rates(scores, groups)
+    found = win_rates(scores[:, None], groups)[:, 0]
     assert np.isnan(found[7])
     for group in range(6):
         of = (groups == group) & ~np.isnan(scores)
         np.testing.assert_allclose(found[of], defined(scores[of]), rtol=1e-13)
-    assert win_rates(np.array([4.0]), np.zeros(1, np.int64)).tolist() == [0.5]
+    assert win_rates(np.array([[4.0]]), np.zeros(1, np.int64)).tolist() == [[0.5]]
 
 
 def test_win_rates_of_a_large_group_stay_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparisons, "EXACT", 16)
     scores = np.random.default_rng(1).normal(size=333) * 5
-    found = win_rates(scores, np.zeros(333, np.int64))
+    found = win_rates(scores[:, None], np.zeros(333, np.int64))[:, 0]
     assert 0 < np.abs(found - defined(scores)).max() < 2 / 16
 
 
 def test_scores_of_any_size_have_win_rates() -> None:
-    found = win_rates(np.array([3e38, 0.0, -3e38]), np.zeros(3, np.int64))
+    found = win_rates(np.array([[3e38], [0.0], [-3e38]]), np.zeros(3, np.int64))[:, 0]
     np.testing.assert_allclose(found, [1.0, 0.25, 0.25], atol=1e-12)  # below the best by more than 345 is all alike
 
 
