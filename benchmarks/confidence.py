@@ -126,7 +126,7 @@ def _line(rows: list[dict[str, Any]], place: int, kind: str, noise: float) -> st
     others = {family: [best(row, family) for row in rows] for family in ("single", "vote", "cleanlab")}
     ahead = [o - max(each) for o, each in zip(ours, zip(*others.values(), strict=True), strict=True)]
     cells = [kind, f"{noise:.2f}", f"{np.mean([row['wrong'] for row in rows]):.3f}"]
-    cells.append(f"**{np.mean(ours):.4f}** ± {np.std(ours):.4f}")
+    cells.append(f"**{np.mean(ours):.4f}**" + (f" ± {np.std(ours):.4f}" if len(ours) > 1 else ""))
     cells += [f"{np.mean(each):.4f}" for each in others.values()]
     cells += [", ".join(f"{each:+.4f}" for each in ahead), f"{np.mean([row['ece'] for row in rows]):.3f}"]
     return f"| {' | '.join(cells)} |"

@@ -6,7 +6,7 @@ from html import escape
 
 from ranking.confidence.calibration import Reliability
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 420, 58, 20, 64, 52
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 440, 58, 20, 108, 52
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1c2733}.title{font-weight:600;font-size:16px}.soft{fill:#5b6b7b}"
     ".grid{stroke:#dde3ea}.axis{stroke:#5b6b7b}.level{stroke:#8a97a5;stroke-dasharray:5 5}"
@@ -29,9 +29,9 @@ def reliability_chart(dataset: str, predicted: Reliability, voted: Reliability |
         marks.append(_curve(voted, low, "other", "ring"))
         keys.append(("ring", f"shares of votes, {voted.pairs:,} pairs; expected calibration error {voted.ece:.3f}"))
     for number, (kind, text) in enumerate(keys):
-        y = _HEIGHT - _BOTTOM - 14 - 20 * (len(keys) - 1 - number)
-        marks.append(f'<circle class="{kind}" cx="{_x(0.66):.1f}" cy="{y - 4}" r="5"/>')
-        marks.append(f'<text x="{_x(0.66) + 12:.1f}" y="{y}">{escape(text)}</text>')
+        y = 68 + 20 * number
+        marks.append(f'<circle class="{kind}" cx="{_LEFT + 5}" cy="{y - 4}" r="5"/>')
+        marks.append(f'<text x="{_LEFT + 17}" y="{y}">{escape(text)}</text>')
     said = "; ".join(f"{b.said:.2f} said, {b.came:.2f} came true in {b.pairs} pairs" for b in predicted.bins)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '

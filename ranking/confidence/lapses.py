@@ -56,11 +56,11 @@ def shares(records: Floats) -> Floats:
     if apart - together < np.log(len(busy)) + _SURE:
         common: Floats = np.exp(alike - alike.max())
         found = common / common.sum()
-    return found
+    return np.round(found, 9)
 
 
 def rates(records: Floats, shares: Floats) -> Floats:
     """The mean rate of each row's rater given its record; that of all raters where the record is empty."""
     part = np.exp(records - records.max(axis=1, keepdims=True)) * shares
-    found: Floats = (part @ RATES) / part.sum(axis=1)
+    found: Floats = np.round((part * RATES).sum(axis=1) / part.sum(axis=1), 9)
     return found

@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 _STEPS = 25
 _CLOSE = 1e-6
-_DECIMALS = 9
+_DECIMALS = 6
 _TURNS = 12
 _WORTH = 0.05
 
@@ -19,7 +19,7 @@ def fit(columns: Floats, sign: Floats, lapse: Floats, *, prior: Floats, start: F
     """The coefficients w that make the labels most likely, P(label) = lapse + (1 − 2 lapse) Φ(sign · columns · w), with
     w ~ N(0, prior²) before. No intercept: which image is called 0 says nothing.
 
-    Fisher scoring with halved steps, until no coefficient moves by more than 1e-6; rounded to nine decimals, so
+    Fisher scoring with halved steps, until no coefficient moves by more than 1e-6; rounded to six decimals, so
     that the order in which a library sums does not show. `sign` is ±1. All zeros without rows.
     """
     w = np.zeros(columns.shape[1]) if start is None else start.copy()

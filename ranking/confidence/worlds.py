@@ -24,6 +24,7 @@ _START_LAPSE = 0.1
 SPREADS = np.array([0.2, 0.4, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
 STRETCHES = np.array([0.75, 1.0, 1.3])
 _USUAL_SPREAD = 0.8
+_DECIMALS = 6
 _SCALES = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 _LEVELS = (0.001, 0.02, 0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.23, 0.26, 0.3, 0.35, 0.4)
 _MORE = (0.0, 0.06)
@@ -98,7 +99,7 @@ def _scale(oriented: Floats) -> float:
         [float(np.log(answer(oriented * scale, 0.0, lapse)).sum()) - 0.5 * np.log(scale) ** 2 for lapse in _LEVELS]
         for scale in _SCALES
     ]
-    return float(np.exp(_mean(np.array(likely), np.log(_SCALES)[:, None])))
+    return round(float(np.exp(_mean(np.array(likely), np.log(_SCALES)[:, None]))), _DECIMALS)
 
 
 def _mean(log_likelihood: Floats, values: Floats) -> float:
@@ -129,8 +130,9 @@ def _world(
         return float(np.log(np.maximum(chance[graph.told], 1e-12)).sum() + lean)
 
     likely = np.array([[[score(s, stretch * t, m) for m in _MORE] for t in STRETCHES] for s in SPREADS])
-    spread = float(np.exp(_mean(likely, np.log(SPREADS)[:, None, None])))
-    stretch *= float(np.exp(_mean(likely, np.log(STRETCHES)[None, :, None])))
+    # Rounded, as coefficients are: a last bit that differs between processors goes no further.
+    spread = round(float(np.exp(_mean(likely, np.log(SPREADS)[:, None, None]))), _DECIMALS)
+    stretch = round(stretch * float(np.exp(_mean(likely, np.log(STRETCHES)[None, :, None]))), _DECIMALS)
     world = World(weights, found, spread, stretch, kept)
     whole = graph_of(part)
     known = listen(whole, offset=own * world.scale, spread=world.spread, lapse=lapse)
