@@ -139,3 +139,14 @@ def test_row_groups_and_shards_follow_from_the_rows_alone() -> None:
     assert shape([300], 5) == [(128, 128, False), (122, 250, True), (50, 300, True)]
     pieces = random.Random(0).choices(range(1, 9), k=60)
     assert shape(pieces, 5) == shape([sum(pieces)], 5)
+
+
+def test_soft_labels_are_0_and_1_with_their_probability_and_weight_beside(
+    export: Any, shop: Any, cut: Any, tmp_path: Path
+) -> None:
+    soft = cut(shop, name="soft", labels={"soft": "sharp.0"}, weights={"field": "sharp.1"})
+    export("parquet", of=soft)
+    rows = pq.read_table(tmp_path / "parquet/data").to_pylist()
+    taken = subset_pairs(shop[0], soft).to_pylist()
+    assert [(row["preference"], row["weight"]) for row in rows] == [(t["preference"], t["weight"]) for t in taken]
+    assert {row["label_0"] for row in rows} == {0.0, 1.0} and all(0.5 <= row["preference"] < 1 for row in rows)
