@@ -20,6 +20,7 @@ NAMES = (
     "ranking",
     "ranking_large",
     "diversity",
+    "confidence",
     "gpu",
 )
 

@@ -29,8 +29,8 @@ def population(pairs: int, *, noise: float, kind: str, seed: int, raters: int | 
     """Sessions of one rater under one prompt: the winner stays, the loser is replaced, as in Pick-a-Pic's web app.
 
     Raters judge a heavy-tailed number of pairs; models differ in ability; scorers agree with
-    63 to 68 % of labels where 5 % are flipped and 55 to 57 % where 30 % are, and two are near copies of the best. `noise` is the
-    share of flipped labels, `kind` where they are, as in `training.toyworld.raters`.
+    63 to 68 % of labels where 5 % are flipped and 55 to 57 % where 30 % are, and two are near copies of the best.
+    `noise` is the share of flipped labels, `kind` where they are, as in `training.toyworld.raters`.
     """
     rng = np.random.default_rng(seed)
     lengths = rng.geometric(0.35, pairs)
