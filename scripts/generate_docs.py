@@ -37,8 +37,8 @@ Made from the code by `make docs`. What `where:` in a recipe, `field__op=value` 
 stands for each scorer of the snapshot, *kind* for each kind of rating. A field with *derived* is computed from others
 when something names it; one with *kept* is computed when something first names it and then kept beside the wide table:
 for the snapshot, or for the dataset's revision where it depends on that alone. The others are columns of the wide
-table. How the labels' features are counted, and where they are approximate, is in [label-graph.md](label-graph.md); what
-language and word lists can and cannot say in [text-features.md](text-features.md).
+table. How the labels' features are counted, and where they are approximate, is in [label-graph.md](label-graph.md);
+what language and word lists can and cannot say in [text-features.md](text-features.md).
 """
 
 GROUPS = {

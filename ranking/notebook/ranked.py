@@ -17,7 +17,7 @@ from ranking.subsets.recipe import Recipe, check_recipe, parse_recipe
 if TYPE_CHECKING:
     from ranking.notebook.chosen import Chosen
     from ranking.notebook.look import Look
-    from ranking.subsets.select import Explanation
+    from ranking.subsets.explain import Explanation
 
 WITHOUT: Final[Mapping[str, Any]] = {"name": "preview", "take": {"percent": 100.0}}
 """What a recipe has for what it does not say yet."""
