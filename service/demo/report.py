@@ -16,6 +16,7 @@ from ranking.datasets import get_dataset
 from ranking.features.wide import wide_table
 from ranking.images import Found, ImageError, ImageReader, decode_rgb
 from ranking.store.blobs import Store
+from service.demo.rules import SHARES, rule_accuracies
 from service.demo.run import QUALITY, SCORERS, Outcome, Trained
 from service.demo.svg import curves, histogram
 from service.demo.truth import label_verdicts
@@ -34,6 +35,8 @@ def write_report(outcome: Outcome, dataset: str) -> None:
         outcome=outcome,
         quality=QUALITY,
         grid=_grid(outcome),
+        rules=rule_accuracies(outcome.store, outcome.snapshot, dataset, truth=outcome.truth, seed=outcome.options.seed),
+        shares=SHARES,
         histograms=_histograms(outcome, dataset),
         best=_pairs(outcome, dataset, best=True),
         worst=_pairs(outcome, dataset, best=False),
