@@ -93,6 +93,7 @@ def column_file(table: PairTable, columns: ColumnSet) -> Path:
     store, key = table.store, columns_key(table, columns)
     found = _find(store, key)
     if found is None:
+        table.confirm()  # nothing is kept that was computed from a file whose hash is still to come
         file = put_parquet(store, _folder(table, columns), columns.schema, columns.build(table), layout=SCANNED)
         if file.rows != table.wide.table.rows:
             raise StoreError(f"{key} has {file.rows} rows for {table.wide.table.rows} pairs", code="damaged")

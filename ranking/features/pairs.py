@@ -55,6 +55,25 @@ class PairTable:
         """The wide table's file, hashed once."""
         return self._checked[1]
 
+    @property
+    def hashed(self) -> bool:
+        """Whether the file was hashed already."""
+        return "_checked" in vars(self)
+
+    @property
+    def scanned(self) -> Path:
+        """The file that relations scan. What may be thrown away again may be read from it, see
+        `ranking.features.meanwhile`; what is kept must not be computed before `confirm`."""
+        return self.path
+
+    def confirm(self) -> None:
+        """Wait until the file is hashed; StoreError if it is damaged."""
+        _ = self.path
+
+    def accept(self, wide: Wide, path: Path) -> None:
+        """Take a table whose file somebody else hashed just now."""
+        vars(self)["_checked"] = wide, path
+
     @cached_property
     def whole(self) -> bool:
         """Whether it has every pair of the dataset's revision; a snapshot leaves out those with images taken down."""
@@ -95,7 +114,7 @@ class PairTable:
         that is not read is computed. UnknownNameError for an unknown field."""
         wanted = wanted_fields(needed, self.fields)
         beside = [columns for columns in self.column_sets.values() if wanted.columns & {f.name for f in columns.fields}]
-        parts = [duck.parquet_scan([self.path], position=position)]
+        parts = [duck.parquet_scan([self.scanned], position=position)]
         parts += [duck.parquet_scan([column_file(self, columns)]) for columns in beside]
         derived = "".join(
             f", {expression(field, self.wide.tallies)} AS {duck.identifier(field.name)}" for field in wanted.derived

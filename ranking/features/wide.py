@@ -65,6 +65,22 @@ def checked_wide(store: Store, snapshot: Snapshot, dataset: str) -> tuple[Wide, 
     return found
 
 
+def unhashed_wide(store: Store, snapshot: Snapshot, dataset: str) -> tuple[Wide, Path] | None:
+    """The table's record and its file as they lie there, not hashed; None if it is not built or lost, or its record is
+    no good. Builds and removes nothing. NotFoundError if the snapshot does not have the dataset."""
+    pinned_dataset(store, snapshot, dataset)
+    key = wide_key(snapshot, dataset)
+    if not store.exists(key):
+        return None
+    try:
+        wide = _parse(store.get(key), key)
+        return (wide, store.local(wide.table.file)) if wide.snapshot == snapshot.sha else None
+    except (NotFoundError, StoreError) as error:
+        if error.code == UNUSABLE:
+            raise
+        return None
+
+
 def scorer_tallies(store: Store, snapshot: Snapshot, dataset: str) -> dict[str, Tally]:
     """How each scorer of the snapshot fared with a dataset of it: from the wide table's record if there is one, else
     counted from the scores. Errors are those of `wide_table`."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 
 from ranking import duck
 from ranking.errors import EmptySubsetError, UsageError
+from ranking.features.meanwhile import while_hashing
 from ranking.features.pairs import PairTable
 from ranking.names import canonical_json, sha256_file, utc_now
 from ranking.schema import SUBSET_PAIRS
@@ -34,26 +36,33 @@ def rank(
     `stage_counts` as JSON under "stages". `table` spares hashing the wide table again. Raises UnknownNameError for
     names the snapshot does not have.
     """
-    known = table or PairTable(store, snapshot, recipe.dataset)
-    least = known.wide.table.rows if limit is None else limit
-    with selecting(known, recipe, least=least) as selection:
-        top = "" if limit is None else f"LIMIT {int(limit)}"
-        best = f"""(SELECT ordered.*, taken.place IS NOT NULL AS taken FROM ordered LEFT JOIN taken USING (place)
-                    ORDER BY place {top})"""
-        rows = duck.arrow(
-            selection.con,
-            f"""SELECT {_columns("place")}, chosen.taken FROM {best} chosen JOIN labelled pairs USING (position)
-                ORDER BY place""",
-        )
-        return rows.cast(RANKED).replace_schema_metadata({"stages": canonical_json(stage_counts(selection))})
+
+    def ranked(known: PairTable) -> pa.Table:
+        least = known.wide.table.rows if limit is None else limit
+        with selecting(known, recipe, least=least) as selection:
+            top = "" if limit is None else f"LIMIT {int(limit)}"
+            best = f"""(SELECT ordered.*, taken.place IS NOT NULL AS taken FROM ordered LEFT JOIN taken USING (place)
+                        ORDER BY place {top})"""
+            rows = duck.arrow(
+                selection.con,
+                f"""SELECT {_columns("place")}, chosen.taken FROM {best} chosen JOIN labelled pairs USING (position)
+                    ORDER BY place""",
+            )
+            return rows.cast(RANKED).replace_schema_metadata({"stages": canonical_json(stage_counts(selection))})
+
+    return while_hashing(table or PairTable(store, snapshot, recipe.dataset), ranked)
 
 
 def explain(
     store: Store, snapshot: Snapshot, recipe: Recipe, *, pair_id: str, table: PairTable | None = None
 ) -> Explanation:
     """Why the recipe takes the pair or does not; NotFoundError if the dataset has no such pair."""
-    with selecting(table or PairTable(store, snapshot, recipe.dataset), recipe) as selection:
-        return explain_pair(selection, pair_id)
+
+    def explained(known: PairTable) -> Explanation:
+        with selecting(known, recipe) as selection:
+            return explain_pair(selection, pair_id)
+
+    return while_hashing(table or PairTable(store, snapshot, recipe.dataset), explained)
 
 
 def create_subset(
@@ -65,10 +74,13 @@ def create_subset(
     """
     known = table or PairTable(store, snapshot, recipe.dataset)
     with writing(store, f"subset {recipe.name}") as finished:
-        with selecting(known, recipe, threads=threads) as selection:
-            rows = write_parquet(finished, SUBSET_PAIRS, _taken_pairs(selection))
-            sha256 = sha256_file(finished)
-            statistics = describe(selection, finished)
+
+        def written(known: PairTable) -> tuple[int, str, dict[str, Any]]:
+            with selecting(known, recipe, threads=threads) as selection:
+                rows = write_parquet(finished, SUBSET_PAIRS, _taken_pairs(selection))
+                return rows, sha256_file(finished), describe(selection, finished)
+
+        rows, sha256, statistics = while_hashing(known, written)
         spec = recipe.canonical()
         version = subset_version(spec, snapshot.sha, sha256)
         pin = SnapshotRef(snapshot.n, snapshot.sha)
@@ -85,8 +97,12 @@ def selected_pairs(
 ) -> pa.Table:
     """The pairs that a subset of this recipe and snapshot holds (SUBSET_PAIRS), without keeping them. EmptySubsetError
     if there are none."""
-    with selecting(table or PairTable(store, snapshot, recipe.dataset), recipe, threads=threads) as selection:
-        return pa.Table.from_batches(_taken_pairs(selection), schema=SUBSET_PAIRS)
+
+    def selected(known: PairTable) -> pa.Table:
+        with selecting(known, recipe, threads=threads) as selection:
+            return pa.Table.from_batches(_taken_pairs(selection), schema=SUBSET_PAIRS)
+
+    return while_hashing(table or PairTable(store, snapshot, recipe.dataset), selected)
 
 
 def _taken_pairs(selection: Selection) -> Iterator[pa.RecordBatch]:
