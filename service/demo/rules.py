@@ -34,10 +34,10 @@ _RULES: tuple[tuple[str, dict[str, Any]], ...] = (
 @dataclass(frozen=True)
 class RuleAccuracy:
     """A rule and the share of right labels among the best `SHARES` of the pairs it ranks, in [0, 1]; pairs that the
-    truth calls ties do not count."""
+    truth calls ties do not count, and None says that there are no others."""
 
     title: str
-    accuracies: tuple[float, ...]
+    accuracies: tuple[float | None, ...]
 
 
 def rule_accuracies(store: Store, snapshot: Snapshot, dataset: str, *, truth: Path, seed: int) -> list[RuleAccuracy]:
@@ -56,7 +56,7 @@ def _ranked(
     return rank(store, snapshot, parse_recipe(recipe), table=table)
 
 
-def _accuracies(ranked: pa.Table, truth: Path) -> tuple[float, ...]:
+def _accuracies(ranked: pa.Table, truth: Path) -> tuple[float | None, ...]:
     columns = ", ".join(
         f"avg((true_label_0 = label_0)::INTEGER) FILTER (true_label_0 <> 0.5 AND rank <= {share * len(ranked)!r})"
         for share in SHARES
@@ -71,4 +71,4 @@ def _accuracies(ranked: pa.Table, truth: Path) -> tuple[float, ...]:
                 ) USING (winner_uid, loser_uid)"""
         ).fetchall()[0]
         con.unregister("ranked")
-    return tuple(float(value) for value in found)
+    return tuple(found)
