@@ -10,9 +10,10 @@ from ranking.graph.label_graph import VERSION as GRAPH
 from ranking.names import parse_json
 from ranking.store.blobs import Store
 from ranking.store.parquet import DataFile
+from ranking.subsets.census import VERSION as CENSUS
 from ranking.subsets.density import VERSION as DENSITY
 
-FOLDERS = ("wide", "graphs", "columns", "density")
+FOLDERS = ("wide", "graphs", "columns", "density", "statistics")
 """The folders of derived tables."""
 
 _DESCRIBED = re.compile(r"([^/]+)\.v(\d+)\.(?:json|parquet)")
@@ -38,6 +39,8 @@ def _version(folder: str, stem: str) -> int | None:
         return GRAPH
     if folder == "density":
         return DENSITY
+    if folder == "statistics":
+        return CENSUS
     return column_versions().get(stem.partition(".")[0])
 
 

@@ -1,8 +1,7 @@
-"""How a dataset's scores and a subset's are distributed, counted side by side in one pass over the wide table. Draws
-nothing."""
+"""How a dataset's scores and a subset's are distributed: counted over the same bins, in exact sums. Draws nothing."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,46 +66,51 @@ class Distribution:
     def _unit(self) -> float:
         return math.ldexp(1.0, _BITS - math.frexp(max(abs(self.low), abs(self.high), 1e-300))[1])
 
-    def counted(self, values: Float, known: Bool, taken: Bool) -> tuple[Count, Count]:
-        """What some pairs add: all that are `known`, and those of them that are `taken`."""
-        place = ((values - self.low) * (BINS / (self.high - self.low))).clip(0, BINS - 1)
-        bins = np.where(known, place, 0).astype(np.int8)
-        fixed = np.rint(np.where(known, values, 0) * self._unit).astype(np.int64)
-        return _count(values, bins, fixed, known), _count(values, bins, fixed, known & taken)
+    def counted(self, values: Float, known: Bool) -> Count:
+        """What the pairs that are `known` add."""
+        chosen = values[np.flatnonzero(known)]
+        place = ((chosen - self.low) * (BINS / (self.high - self.low))).clip(0, BINS - 1)
+        return Count(
+            n=len(chosen),
+            total=int(np.rint(chosen * self._unit).astype(np.int64).sum()),
+            above=int(np.count_nonzero(chosen > 0)),
+            below=int(np.count_nonzero(chosen < 0)),
+            bins=np.bincount(place.astype(np.int8), minlength=BINS),
+        )
 
 
-def _count(values: Float, bins: npt.NDArray[np.int8], fixed: npt.NDArray[np.int64], which: Bool) -> Count:
-    rows = np.flatnonzero(which)
-    chosen = values[rows]
-    return Count(
-        n=len(rows),
-        total=int(fixed[rows].sum()),
-        above=int(np.count_nonzero(chosen > 0)),
-        below=int(np.count_nonzero(chosen < 0)),
-        bins=np.bincount(bins[rows], minlength=BINS),
-    )
+def of_scorers(tallies: Mapping[str, Tally]) -> list[Distribution]:
+    """Where the scores of these scorers are to be counted. Scorers without any score are left out."""
+    return [each for name, tally in tallies.items() for each in _both(name, tally)]
 
 
-def distributions(path: Path, tallies: Mapping[str, Tally], taken: Bool) -> list[Distribution]:
-    """The scores of the wide table at `path`, and of those of its rows that are `taken`, bool of shape (rows,). Scorers
-    without any score are left out."""
-    found = [each for name, tally in tallies.items() for each in _both(name, tally)]
+def columns_of(found: Sequence[Distribution]) -> list[str]:
+    """The columns of a wide table that counting takes."""
     names = dict.fromkeys(each.name for each in found)
-    columns = ["winner", *(f"{name}.{side}" for name in names for side in (0, 1))]
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        starts = np.cumsum([0, *(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))])
+    return ["winner", *(f"{name}.{side}" for name in names for side in (0, 1))]
 
-    def one(group: int) -> list[tuple[Count, Count]]:
+
+def count_all(path: Path, found: Sequence[Distribution]) -> None:
+    """Count every row of the wide table at `path` as `before`."""
+    columns = columns_of(found)
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        groups = file.num_row_groups
+
+    def one(group: int) -> list[Count]:
         with pq.ParquetFile(path, pre_buffer=False) as file:
-            table = file.read_row_group(group, columns=columns, use_threads=False)
-        return _of_rows(table, found, taken[starts[group] : starts[group + 1]])
+            return _of_rows(file.read_row_group(group, columns=columns, use_threads=False), found)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        for counts in pool.map(one, range(len(starts) - 1)):
-            for each, (before, after) in zip(found, counts, strict=True):
-                each.before.add(before)
-                each.after.add(after)
-    return found
+        for counts in pool.map(one, range(groups)):
+            for each, count in zip(found, counts, strict=True):
+                each.before.add(count)
+
+
+def count_taken(batches: Iterable[pa.RecordBatch], found: Sequence[Distribution]) -> None:
+    """Count rows with the columns of `columns_of`, at most 2^22 in a batch, as `after`."""
+    for batch in batches:
+        for each, count in zip(found, _of_rows(batch, found), strict=True):
+            each.after.add(count)
 
 
 def _both(name: str, tally: Tally) -> list[Distribution]:
@@ -121,22 +125,22 @@ def _both(name: str, tally: Tally) -> list[Distribution]:
     ]
 
 
-def _of_rows(table: pa.Table, wanted: list[Distribution], taken: Bool) -> list[tuple[Count, Count]]:
-    winner = table["winner"].fill_null(-1).to_numpy()
-    counts: list[tuple[Count, Count]] = []
+def _of_rows(rows: pa.Table | pa.RecordBatch, wanted: Sequence[Distribution]) -> list[Count]:
+    winner = rows["winner"].fill_null(-1).to_numpy(zero_copy_only=False)
+    won = winner == 0
+    counts: list[Count] = []
     sides: dict[str, tuple[Float, Float]] = {}
     for each in wanted:
         if each.name not in sides:
-            first, second = (_numbers(table[f"{each.name}.{side}"]) for side in (0, 1))
-            won = winner == 0
+            first, second = (_numbers(rows[f"{each.name}.{side}"]) for side in (0, 1))
             sides = {each.name: (np.where(won, first, second), np.where(won, second, first))}
         better, worse = sides[each.name]
         values = better if each.of == "winner" else better - worse
-        counts.append(each.counted(values, (winner >= 0) & ~np.isnan(values), taken))
+        counts.append(each.counted(values, (winner >= 0) & ~np.isnan(values)))
     return counts
 
 
-def _numbers(column: pa.ChunkedArray) -> Float:
+def _numbers(column: pa.ChunkedArray | pa.Array) -> Float:
     """NaN for null."""
-    values: Float = column.to_numpy().astype(np.float64)
+    values: Float = column.to_numpy(zero_copy_only=False).astype(np.float64)
     return values

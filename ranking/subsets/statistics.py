@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from ranking import duck
 from ranking.features.tallies import moments
-from ranking.subsets.distributions import Count, Distribution, distributions
+from ranking.subsets.census import census, sizes
+from ranking.subsets.distributions import Count, Distribution, columns_of, count_taken
 from ranking.subsets.selection import Selection
 
 _BATCH = 65_536
@@ -48,15 +47,16 @@ def describe(selection: Selection, pairs: Path) -> dict[str, Any]:
     Every sum is one of whole numbers, so that no order of adding changes it.
     """
     con = selection.con
-    taken = np.zeros(selection.table.wide.table.rows, bool)
-    taken[con.sql("SELECT position FROM taken").fetchnumpy()["position"]] = True
-    spread = [*distributions(selection.table.path, selection.table.wide.tallies, taken), *_fields(selection, taken)]
+    counted, spread = census(selection.table, con)
+    scores = ", ".join(map(duck.identifier, columns_of(spread)))
     con.execute(
-        """CREATE TABLE selection AS SELECT prompt_id, prompt_cluster, rater, model_0, model_1, is_tie
-           FROM labelled SEMI JOIN taken USING (position)"""
+        f"""CREATE TABLE selection AS SELECT prompt_id, prompt_cluster, rater, model_0, model_1, is_tie, {scores}
+            FROM labelled SEMI JOIN taken USING (position)"""
     )
-    before = _describe(con, "labelled") | _means(spread, "before")
-    after = _describe(con, "selection") | _means(spread, "after")
+    count_taken(con.sql(f"SELECT {scores} FROM selection").to_arrow_reader(_BATCH), spread)
+    spread += _fields(selection)
+    before = counted | _means(spread, "before")
+    after = sizes(con, "selection") | _means(spread, "after")
     mean, deviation = moments(np.asarray(pq.read_table(pairs, columns=["weight"], partitioning=None)["weight"]))
     before["effective_pairs"] = float(before["pairs"])
     after["effective_pairs"] = after["pairs"] * mean**2 / (mean**2 + deviation**2)
@@ -83,12 +83,15 @@ def describe(selection: Selection, pairs: Path) -> dict[str, Any]:
     }
 
 
-def _fields(selection: Selection, taken: npt.NDArray[np.bool_]) -> list[Distribution]:
+def _fields(selection: Selection) -> list[Distribution]:
     """The distributions of the numbers that the recipe names."""
-    kinds, con = selection.table.fields, selection.con
-    names = [name for name in selection.recipe.fields if kinds[name].kind == "number"]
+    con = selection.con
+    # Few recipes name any, and the whole table is looked through only for them.
+    names = [name for name in selection.recipe.fields if selection.table.fields[name].kind == "number"]
     if not names:
         return []
+    taken = np.zeros(selection.table.wide.table.rows, bool)
+    taken[con.sql("SELECT position FROM taken").fetchnumpy()["position"]] = True
     values = [
         f"CASE WHEN isfinite({each}) THEN {each} END" for each in (f"{duck.identifier(n)}::DOUBLE" for n in names)
     ]
@@ -104,9 +107,9 @@ def _fields(selection: Selection, taken: npt.NDArray[np.bool_]) -> list[Distribu
         among = taken[batch.column(0).to_numpy()]
         for index, each in found.items():
             numbers = batch.column(1 + index).to_numpy(zero_copy_only=False)
-            before, after = each.counted(numbers, ~np.isnan(numbers), among)
-            each.before.add(before)
-            each.after.add(after)
+            known = ~np.isnan(numbers)
+            each.before.add(each.counted(numbers, known))
+            each.after.add(each.counted(numbers, known & among))
     return list(found.values())
 
 
@@ -120,36 +123,6 @@ def _means(spread: list[Distribution], when: str) -> dict[str, dict[str, float |
             told = count.above + count.below
             found["agreement"][each.name] = count.above / told if told else None
     return found
-
-
-def _describe(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Any]:
-    ((pairs, ties),) = con.sql(f"SELECT count(*), count(*) FILTER (is_tie) FROM {relation}").fetchall()
-    prompts, squares = _spread(con, relation, "prompt_id")
-    return {
-        "pairs": pairs,
-        "prompts": prompts,
-        "prompt_clusters": _spread(con, relation, "prompt_cluster")[0],
-        "ties": ties,
-        "raters": _spread(con, relation, "rater")[0],
-        "effective_prompts": pairs**2 / squares if squares else 0.0,
-        "models": _models(con, relation),
-    }
-
-
-def _spread(con: duckdb.DuckDBPyConnection, relation: str, column: str) -> tuple[int, int]:
-    """How many different values there are, and the sum of the squares of how often each occurs."""
-    query = f"""SELECT count(*), coalesce(sum(n::HUGEINT * n), 0)
-                FROM (SELECT count(*) AS n FROM {relation} WHERE {column} IS NOT NULL GROUP BY {column})"""
-    ((different, squares),) = con.sql(query).fetchall()
-    return int(different), int(squares)
-
-
-def _models(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, int]:
-    pairs = f"SELECT model_0, model_1, count(*) AS n FROM {relation} GROUP BY model_0, model_1"
-    query = f"""SELECT model, sum(n)::BIGINT FROM (
-                    SELECT model_0 AS model, n FROM ({pairs}) UNION ALL SELECT model_1, n FROM ({pairs}))
-                WHERE model IS NOT NULL GROUP BY model ORDER BY model"""
-    return dict(con.sql(query).fetchall())
 
 
 def _size(value: Any) -> int:
