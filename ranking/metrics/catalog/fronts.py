@@ -1,5 +1,6 @@
 """Which of a prompt's images are beaten in everything by others."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 import numpy as np
@@ -31,42 +32,42 @@ class Several(Options):
 
 def _pareto(frame: Frame, options: Several) -> str:
     table = _compared(frame, options)
-    first, second = (
-        frame.let(f"{_of(frame, table, side, 'rate')} / 2 - {_of(frame, table, side, 'front')}") for side in (0, 1)
-    )
+    first, second = (frame.let(_of(frame, table, side)) for side in (0, 1))
     return f"(CASE {frame.winner} WHEN 0 THEN {first} - {second} WHEN 1 THEN {second} - {first} END)"
 
 
-def _of(frame: Frame, table: str, side: int, value: str) -> str:
+def _of(frame: Frame, table: str, side: int) -> str:
     on = (frame.feature("prompt_id"), frame.feature(f"image_{side}_uid"))
-    return frame.lookup(table, key=("prompt_id", "uid"), on=on, value=value)
+    return frame.lookup(table, key=("prompt_id", "uid"), on=on, value="standing")
 
 
 def _compared(frame: Frame, options: Several) -> str:
-    """A query for the front and the mean calibrated reward of every item that has all scores."""
+    """A query for the standing of every item that has all scores: half its mean calibrated reward − its front."""
     items = frame.items(options.scorers)
 
     def compared() -> pa.Table:
+        prompts = frame.keep(f"SELECT prompt_id, min(rowid) AS prompt FROM {items} GROUP BY prompt_id")
         columns = ", ".join(duck.identifier(f"{name}.score") for name in options.scorers)
-        found = duck.arrow(frame.con, f"SELECT rowid AS place, prompt_id, {columns} FROM {items}")
-        groups = found["prompt_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+        found = duck.arrow(
+            frame.con,
+            f"SELECT items.rowid AS place, prompt, {columns} FROM {items} items JOIN {prompts} USING (prompt_id)",
+        )
+        groups = found["prompt"].to_numpy()
         scores = np.stack([found.column(2 + index).to_numpy() for index in range(len(options.scorers))], axis=1)
-        front = fronts(scores, groups)
-        units = [frame.scale(name).deviation if options.scaled else 1.0 for name in options.scorers]
-        rates = win_rates(scores / np.array([unit or 1.0 for unit in units]), groups)
+        units = np.array([frame.scale(name).deviation or 1.0 if options.scaled else 1.0 for name in options.scorers])
+        with ThreadPoolExecutor(1) as pool:  # numpy lets go of the interpreter where it computes
+            coming = pool.submit(fronts, scores, groups)
+            rates = win_rates(scores / units, groups)
+            front = coming.result()
         rate = np.zeros(len(groups))
         for each in rates.T:  # one after the other: the same sum on every machine
             rate += each
         whole = front > 0
-        values = {
-            "place": found["place"].to_numpy()[whole],
-            "front": front[whole],
-            "rate": rate[whole] / len(options.scorers),
-        }
-        return pa.table(values)
+        standing = rate[whole] / len(options.scorers) / 2 - front[whole]
+        return pa.table({"place": found["place"].to_numpy()[whole], "standing": standing})
 
     kept = frame.keep(frame.once(("pareto", options), compared))
-    return f"SELECT prompt_id, uid, front, rate FROM {items} items JOIN {kept} kept ON items.rowid = kept.place"
+    return f"SELECT prompt_id, uid, standing FROM {items} items JOIN {kept} kept ON items.rowid = kept.place"
 
 
 METRICS = (
