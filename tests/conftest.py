@@ -33,6 +33,14 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     monkeypatch.setenv("HF_HUB_CACHE", str(nothing / "hub"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """No test takes the power away, so what only matters then need not be waited for."""
+    real, os.fsync = os.fsync, lambda _: None
+    yield
+    os.fsync = real
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store that the settings name, too."""

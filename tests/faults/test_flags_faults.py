@@ -85,7 +85,7 @@ def test_marking_and_withdrawing_at_once_leaves_records_that_agree(place: Store)
     pair = marks(place)["pair_id"][0].as_py()
 
     def person(number: int) -> None:
-        for _ in range(4):
+        for _ in range(2):
             mark, _ = add_mark(place, pair, kind="unsafe", by=f"rater-{number % 3}", door="api")
             withdraw(place, mark.id, by=f"rater-{number}", door="api")
         add_mark(place, pair, kind="unsafe", by=f"rater-{number % 3}", door="api")

@@ -111,7 +111,7 @@ def _fill(store: Store, study: Study, table: PairTable, world: World, arm: str, 
     asked = next(each for each in study.arms if each["name"] == arm)
     recipe = parse_recipe(asked["recipe"] | {"seed": seed}, where=f"arm {arm} of study {study.name}")
     try:
-        subset = create_subset(store, recipe, table.snapshot)
+        subset = create_subset(store, recipe, table.snapshot, table=table)
     except EmptySubsetError as error:
         raise EmptySubsetError(f"arm {arm} of study {study.name} is empty: {error.message}", hint=error.hint) from error
     bench = Bench(table, subset, world)

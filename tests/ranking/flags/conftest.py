@@ -1,12 +1,14 @@
-"""One ingested store that every test gets a copy of: reading the same rows again would take most of the time."""
+"""Ingested and scored stores that tests get copies of: to make them again would take most of the time."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 from pickapic_factory import rows, write
+from scored import score_all
 
 from ranking.datasets import Dataset, get_dataset
+from ranking.features.wide import wide_table
 from ranking.ingest import ingest
 from ranking.store.blobs import Store
 
@@ -28,9 +30,18 @@ def ingested(source: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def scored(ingested: Path) -> Path:
+    """The folder of a copy of it with scores by "a", a snapshot of them and its wide table."""
+    folder = shutil.copytree(ingested, ingested.with_name("scored"))
+    store = Store.open(folder)
+    wide_table(store, score_all(store, "pets", {"a@00000000": lambda uid: sum(map(ord, uid)) / 1000}), "pets")
+    return folder
+
+
 @pytest.fixture
 def store(ingested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A copy of that store, which the settings name, too."""
+    """A copy of the ingested store, which the settings name, too."""
     shutil.copytree(ingested, tmp_path / "store")
     monkeypatch.setenv("PAIRSIEVE_STORE", str(tmp_path / "store"))
     return Store.open(tmp_path / "store")

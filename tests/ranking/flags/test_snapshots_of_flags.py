@@ -7,10 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scored import score_all
 
 from ranking.audit import audit
-from ranking.datasets import Dataset
 from ranking.errors import StoreError
 from ranking.features.wide import wide_table
 from ranking.flags.marking import add_mark, add_marks, withdraw
@@ -25,9 +23,13 @@ FLAGS = ["flags", "flag_wrong_label", "flag_both_bad", "flag_unsafe", "flag_dupl
 
 
 @pytest.fixture
-def snapshot(store: Store, dataset: Dataset) -> Snapshot:
-    del dataset
-    return score_all(store, "pets", {"a@00000000": lambda uid: sum(map(ord, uid)) / 1000})
+def store(scored: Path, tmp_path: Path) -> Store:
+    return Store.open(shutil.copytree(scored, tmp_path / "store"))
+
+
+@pytest.fixture
+def snapshot(store: Store) -> Snapshot:
+    return get_snapshot(store, 1)
 
 
 def flags_of(store: Store, snapshot: Snapshot) -> dict[str, list[object]]:

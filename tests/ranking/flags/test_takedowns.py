@@ -24,7 +24,7 @@ from ranking.ingest import ingest
 from ranking.names import sha256_hex
 from ranking.plan import create_plan
 from ranking.store.blobs import Store
-from ranking.store.snapshots import Snapshot, create_snapshot
+from ranking.store.snapshots import Snapshot, create_snapshot, get_snapshot
 from ranking.subsets.catalog import subset_pairs
 from ranking.subsets.export.export import export_subset
 from ranking.subsets.recipe import parse_recipe
@@ -44,7 +44,7 @@ class Place:
     snapshot: Snapshot
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("takedowns")
     pets = rows(12)
@@ -55,15 +55,16 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pets", "zoo"):
         ingest(store, root / f"{name}.parquet", name, slice_items=6)
         score(store, name)
-    create_snapshot(store)
+    snapshot = create_snapshot(store)
+    for name in ("pets", "zoo"):
+        wide_table(store, snapshot, name)
     return root / "store"
 
 
 @pytest.fixture
-def place(scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setenv("PAIRSIEVE_STORE", str(tmp_path / "store"))
+def place(scored: Path, tmp_path: Path) -> Place:
     store = Store.open(shutil.copytree(scored, tmp_path / "store"))
-    return Place(store, create_snapshot(store))
+    return Place(store, get_snapshot(store, 1))
 
 
 def score(store: Store, name: str, committee: FakeCommittee | None = None) -> None:

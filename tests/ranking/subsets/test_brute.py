@@ -164,7 +164,7 @@ def _chosen(table: PairTable, row: dict[str, Any], labels: Any) -> int | None:
     return human if labels.get("ties") == "human" else None
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(drawn=recipes, sample=st.sampled_from([8, 65_536]), place_of_one=st.integers(0, PAIRS))
 def test_what_is_selected_previewed_and_explained_is_what_a_walk_through_the_pairs_takes(
     table: PairTable, drawn: dict[str, Any], sample: int, place_of_one: int

@@ -16,6 +16,7 @@ from ranking.errors import EmptySubsetError, PairsieveError, UnknownNameError, U
 from ranking.runs import list_runs
 from ranking.studies import filled, get_study, list_studies, study_result
 from ranking.subsets.catalog import get_subset, subset_pairs
+from training.evaluate import read_prompts
 from training.study import run as module
 from training.study.report import page
 from training.study.result import to_csv
@@ -126,13 +127,14 @@ def test_an_arm_that_filters_by_the_votes_of_all_scorers_uses_them_all(toys: Toy
 
 
 def test_a_killed_study_goes_on_with_the_cells_that_are_open(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = spec("killed", controls=["random"], seeds=[4])
+    judged = {"controls": ["random"], "seeds": [4], "judges": ["coverage", "agrees:guess"]}
+    asked = spec("killed", **judged)
     made: list[str] = []
     create = module.create_subset
 
-    def counted(store: Any, recipe: Any, snapshot: Any) -> Any:
+    def counted(store: Any, recipe: Any, snapshot: Any, **more: Any) -> Any:
         made.append(recipe.name)
-        return create(store, recipe, snapshot)
+        return create(store, recipe, snapshot, **more)
 
     def kill(stage: str, done: int, total: int) -> None:
         if (stage, done) == ("cells", 2):
@@ -154,14 +156,15 @@ def test_a_killed_study_goes_on_with_the_cells_that_are_open(toys: Toys, monkeyp
     assert run_study(toys.store, asked)[1] == result
     assert len(made) == 3
     # Uninterrupted it says the same.
-    whole = run_study(toys.store, spec("killed-not", controls=["random"], seeds=[4], snapshot=toys.snapshot.n))[1]
+    whole = run_study(toys.store, spec("killed-not", **judged, snapshot=toys.snapshot.n))[1]
     for one, other in zip(result["arms"], whole["arms"], strict=True):
         assert one["judged"] == other["judged"]
 
 
 def test_an_arm_with_too_few_pairs_or_none_is_told(toys: Toys) -> None:
     few = {"name": "few", "metric": {"name": "random"}, "where": {"field": "row", "op": "lt", "value": 5}}
-    result = run_study(toys.store, spec("few", arms=[few], controls=["random"], seeds=[0], snapshot=1))[1]
+    told = {"controls": ["random"], "seeds": [0], "snapshot": 1, "judges": ["coverage"]}
+    result = run_study(toys.store, spec("few", arms=[few], **told))[1]
     [note] = by_name(result)["few"]["notes"]
     assert "of 30 pairs are there to take" in note
     none = few | {"name": "none", "where": {"field": "row", "op": "lt", "value": 0}}
@@ -209,13 +212,17 @@ def test_the_oracle_does_not_judge_other_worlds(toys: Toys, dataset: Any, store:
     assert [judge["name"] for judge in study.judges] == ["coverage", "effective-prompts"]
 
 
-def test_models_are_trained_on_every_arm_and_judged_by_who_did_not_select(toys: Toys, tiny_model: Path) -> None:
+def test_models_are_trained_on_every_arm_and_judged_by_who_did_not_select(
+    toys: Toys, tiny_model: Path, tmp_path: Path
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n".join(read_prompts("toyworld")[:6]))
     training = {
         "model": str(tiny_model),
         "steps": 1,
         "batch": 2,
         "device": "cpu",
-        "evaluation": {"images_per_prompt": 1, "inference_steps": 1},
+        "evaluation": {"prompts": str(prompts), "images_per_prompt": 1, "inference_steps": 1},
     }
     changes = {"seeds": [0], "controls": ["random"], "budget": {"count": 4}, "train": training, "snapshot": 1}
     arms = [{"name": "knows", "metric": {"name": "margin", "scorer": "knows"}}]
@@ -237,7 +244,10 @@ def test_models_are_trained_on_every_arm_and_judged_by_who_did_not_select(toys: 
 
 
 def test_the_command_prints_the_table_writes_the_report_and_lists_studies(toys: Toys, tmp_path: Path) -> None:
-    asked = spec("spoken", controls=["random"], snapshot=1, seeds=[0, 7])
+    arms = [{"name": "knows", "metric": {"name": "margin", "scorer": "knows"}}]
+    asked = spec(
+        "spoken", arms=arms, controls=["random"], snapshot=1, seeds=[0, 7], judges=["oracle-labels", "coverage"]
+    )
     file = tmp_path / "study.json"
     file.write_text(json.dumps(asked.canonical()))
     store = ("--store", toys.store.workspace)
