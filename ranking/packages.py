@@ -1,16 +1,26 @@
-"""What installed packages offer through entry points, and what is wrong with them. One package's trouble is told in a
-line and harms no other."""
+"""What installed packages offer through entry points: which of it is used, and what is wrong with the rest. One
+package's trouble is told in a line and harms no other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from ranking.errors import PairsieveError
 
 _OWN = "pairsieve"
+
+
+class Named(Protocol):
+    """What packages may offer."""
+
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -27,30 +37,63 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """One thing that an entry point lists: whose it is, in words, and whether the package is Pairsieve itself."""
+class Offered(Generic[T]):
+    """Things by name, Pairsieve's first; whose those are that are not Pairsieve's, in words; and what is not used."""
 
-    whose: str
-    own: bool
-    thing: Any
+    things: dict[str, T]
+    whose: dict[str, str]
+    problems: tuple[Problem, ...]
 
 
-def offers(group: str, kind: type, problems: list[Problem], *, code: str) -> Iterator[Offer]:
-    """What the entry points of a group list, in the order of their names. An object that is no sequence, or cannot be
-    imported, becomes a problem with that code; what is listed is not looked at."""
+def offered(
+    group: str, kind: type[T], built_in: Mapping[str, T], *, called: str, flaw: Callable[[Any], str | None]
+) -> Offered[T]:
+    """Things of a kind: the built-in ones and those that the entry points of a group list, in the
+    order of their names. Raises nothing for what is wrong with a third party's.
+
+    `flaw` says what is wrong with one that is listed, if anything; `called` is what people call such a thing. Where a
+    package takes a name of ours, ours stays; where two packages take one name, neither has it. Problems have the codes
+    "<called>-package" and "<called>-name-taken".
+    """
+    bad, taken = f"{called}-package", f"{called}-name-taken"
+    found: dict[str, Any] = dict(built_in)
+    problems: list[Problem] = []
+    claims: dict[str, list[tuple[str, Any]]] = {}
     for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
-        whose = _whose(entry)
-        try:
-            things = entry.load()
-        except Exception as error:  # a third party's module may raise anything
-            problems.append(Problem(f"{whose} cannot be imported: {said(error)}", code))
-            continue
-        if not isinstance(things, Sequence) or isinstance(things, str | bytes):
-            text = f"{whose} gives a {type(things).__name__}, not a sequence of {kind.__name__}"
-            problems.append(Problem(text, code))
-            continue
-        own = entry.dist is not None and entry.dist.name == _OWN
-        yield from (Offer(whose, own, thing) for thing in things)
+        claimant = _whose(entry)
+        for thing in _listed(entry, claimant, kind, problems, code=bad):
+            wrong = flaw(thing)
+            if wrong is not None:
+                name = thing.name if isinstance(thing, kind) and isinstance(thing.name, str) else None
+                problems.append(Problem(f"{claimant} {wrong}", bad, name))
+            elif entry.dist is not None and entry.dist.name == _OWN:
+                found[thing.name] = thing
+            else:
+                claims.setdefault(thing.name, []).append((claimant, thing))
+    whose: dict[str, str] = {}
+    for name, claim in claims.items():
+        claimants = " and ".join(claimant for claimant, _ in claim)
+        if name in found:
+            text = f"{claimants} names a {called} {name!r} that Pairsieve has; Pairsieve's own is used"
+            problems.append(Problem(text, taken))
+        elif len(claim) > 1:
+            problems.append(Problem(f"{claimants} both name a {called} {name!r}", taken, name))
+        else:
+            whose[name], found[name] = claim[0]
+    return Offered(found, whose, tuple(problems))
+
+
+def _listed(entry: EntryPoint, claimant: str, kind: type, problems: list[Problem], *, code: str) -> Iterator[Any]:
+    try:
+        things = entry.load()
+    except Exception as error:  # a third party's module may raise anything
+        problems.append(Problem(f"{claimant} cannot be imported: {said(error)}", code))
+        return
+    if not isinstance(things, Sequence) or isinstance(things, str | bytes):
+        text = f"{claimant} gives a {type(things).__name__}, not a sequence of {kind.__name__}"
+        problems.append(Problem(text, code))
+        return
+    yield from things
 
 
 def said(error: Exception) -> str:

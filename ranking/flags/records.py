@@ -31,7 +31,7 @@ class Mark:
 
     @property
     def id(self) -> str:
-        """16 hex digits, the same as `standing.mark_id_sql` gives."""
+        """16 hex digits, the same as `book.mark_id_sql` gives."""
         return mark_id(self.dataset, self.pair_id, self.kind, self.by, self.turn)
 
     @property

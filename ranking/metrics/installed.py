@@ -13,14 +13,13 @@ from pydantic import BaseModel
 from ranking.errors import UsageError
 from ranking.metrics.base import Metric, Options, Provenance
 from ranking.names import check_name
-from ranking.packages import Problem, offers
+from ranking.packages import Problem, offered
 
 GROUP = "pairsieve.metrics"
 _BUILT_IN = tuple(
     f"ranking.metrics.catalog.{module}"
     for module in ("basic", "agreement", "gaps", "models", "fronts", "fifa", "confidence", "combined")
 )
-_PACKAGE, _TAKEN = "metric-package", "metric-name-taken"
 _TEXTS = ("formula", "range", "source", "nulls")
 
 
@@ -36,31 +35,10 @@ class Installed:
 
 @lru_cache(maxsize=1)
 def installed() -> Installed:
-    """The metrics of installed packages. Raises nothing for what is wrong with a third party's.
-
-    Where a package takes a name of ours, ours stays; where two packages take one name, neither has it.
-    """
-    found = {metric.name: metric for module in _BUILT_IN for metric in import_module(module).METRICS}
-    problems: list[Problem] = []
-    claims: dict[str, list[tuple[str, Metric]]] = {}
-    for offer in offers(GROUP, Metric, problems, code=_PACKAGE):
-        flaw = _flaw(offer.thing)
-        if flaw is not None:
-            name = offer.thing.name if isinstance(offer.thing, Metric) and isinstance(offer.thing.name, str) else None
-            problems.append(Problem(f"{offer.whose} {flaw}", _PACKAGE, name))
-        else:
-            claims.setdefault(offer.thing.name, []).append((offer.whose, offer.thing))
-    whose: dict[str, str] = {}
-    for name, claim in claims.items():
-        claimants = " and ".join(who for who, _ in claim)
-        if name in found:
-            text = f"{claimants} names a metric {name!r} that Pairsieve has; Pairsieve's own is used"
-            problems.append(Problem(text, _TAKEN))
-        elif len(claim) > 1:
-            problems.append(Problem(f"{claimants} both name a metric {name!r}", _TAKEN, name))
-        else:
-            whose[name], found[name] = claim[0]
-    return Installed(found, whose, tuple(problems))
+    """The metrics of installed packages; `ranking.packages.offered` says what becomes of bad ones and equal names."""
+    ours = {metric.name: metric for module in _BUILT_IN for metric in import_module(module).METRICS}
+    found = offered(GROUP, Metric, ours, called="metric", flaw=_flaw)
+    return Installed(found.things, found.whose, found.problems)
 
 
 def _flaw(thing: Any) -> str | None:

@@ -4,17 +4,16 @@ whose object is a sequence of `ScorerSpec`. What is wrong with one package is to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ranking.errors import PairsieveError, UsageError
+from ranking.errors import UsageError
 from ranking.names import check_name
+from ranking.packages import Problem, offered
 from ranking.store.shards import SCORE_SHARD, kind_of_name
 from workers.scorers.base import PRECISIONS, ScorerSpec, View
 from workers.scorers.files.places import below, place_of
@@ -24,21 +23,7 @@ _BUILT_IN = (
     "workers.scorers.technical",
     *(f"workers.scorers.catalog.{family}" for family in ("clip", "blip", "mps", "vlm")),
 )
-_OWN = "pairsieve"
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a package, or one scorer `name` of it, is not used: one line for people."""
-
-    text: str
-    name: str | None = None
-    code: str = "scorer-package"
-
-    def error(self) -> PairsieveError:
-        """The same as an error, for who asks for that scorer."""
-        return PairsieveError(self.text, code=self.code, hint="repair or uninstall the package")
 
 
 @dataclass(frozen=True)
@@ -51,56 +36,10 @@ class Installed:
 
 @lru_cache(maxsize=1)
 def installed() -> Installed:
-    """The scorers of installed packages. Raises nothing for what is wrong with a third party's.
-
-    Where a package takes a name of ours, ours stays; where two packages take one name, neither has it.
-    """
-    found = {spec.name: spec for module in _BUILT_IN for spec in import_module(module).SPECS}
-    problems: list[Problem] = []
-    claims: dict[str, list[tuple[str, ScorerSpec]]] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
-        whose = _whose(entry)
-        for item in _listed(entry, whose, problems):
-            flaw = _flaw(item)
-            if flaw is not None:
-                name = item.name if isinstance(item, ScorerSpec) and isinstance(item.name, str) else None
-                problems.append(Problem(f"{whose} {flaw}", name))
-            elif _is_own(entry):
-                found[item.name] = item
-            else:
-                claims.setdefault(item.name, []).append((whose, item))
-    for name, claim in claims.items():
-        whose = " and ".join(whose for whose, _ in claim)
-        if name in found:
-            text = f"{whose} names a scorer {name!r} that Pairsieve has; Pairsieve's own is used"
-            problems.append(Problem(text, code="scorer-name-taken"))
-        elif len(claim) > 1:
-            problems.append(Problem(f"{whose} both name a scorer {name!r}", name, "scorer-name-taken"))
-        else:
-            found[name] = claim[0][1]
-    return Installed(found, tuple(problems))
-
-
-def _whose(entry: EntryPoint) -> str:
-    package = f"the package {entry.dist.name} {entry.dist.version}" if entry.dist else "an installed package"
-    return f"{package} (entry point {entry.name} = {entry.value})"
-
-
-def _is_own(entry: EntryPoint) -> bool:
-    return entry.dist is not None and entry.dist.name == _OWN
-
-
-def _listed(entry: EntryPoint, whose: str, problems: list[Problem]) -> Iterator[Any]:
-    try:
-        listed = entry.load()
-    except Exception as error:  # a third party's module may raise anything
-        reason = " ".join(str(error).split())[:200]
-        problems.append(Problem(f"{whose} cannot be imported: {type(error).__name__}: {reason}"))
-        return
-    if not isinstance(listed, Sequence) or isinstance(listed, str | bytes):
-        problems.append(Problem(f"{whose} gives a {type(listed).__name__}, not a sequence of ScorerSpec"))
-        return
-    yield from listed
+    """The scorers of installed packages; `ranking.packages.offered` says what becomes of bad ones and equal names."""
+    ours = {spec.name: spec for module in _BUILT_IN for spec in import_module(module).SPECS}
+    found = offered(GROUP, ScorerSpec, ours, called="scorer", flaw=_flaw)
+    return Installed(found.things, found.problems)
 
 
 def _flaw(item: Any) -> str | None:
