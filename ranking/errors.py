@@ -65,6 +65,8 @@ class UnknownNameError(UsageError):
         """The error for `name`, which is not one of the `known` names of that `kind`."""
         names = sorted(set(known))
         near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+        if not near and "." in name:
+            near = [each for each in names if each.endswith(name[name.rindex(".") :])][:5]
         if near:
             hint = f"did you mean {', '.join(near)}"
         elif not names:

@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from ranking.errors import UnknownNameError, UsageError
 from ranking.features.pairs import PairTable
@@ -17,7 +26,10 @@ from ranking.metrics.spec import MetricSpec, check_metric
 from ranking.names import check_name
 from ranking.query import Filter, check_size, compile_filter, fields_in
 from ranking.subsets.contradictions import contradiction, leaves, said
-from ranking.validation import first_flaw
+from ranking.validation import first_flaw, syntax_flaw
+
+STAGES: Final = ("where", "flags", "near_duplicates.distance", "labels", "weights", "metric")
+"""What a pair must pass by itself, in this order."""
 
 
 class _Part(BaseModel):
@@ -127,6 +139,12 @@ class Weights(_Part):
     low: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     high: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
+    @model_validator(mode="after")
+    def _in_order(self) -> "Weights":
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low, {self.low:g}, is above high, {self.high:g}")
+        return self
+
 
 def _checked_size(tree: Any) -> Any:
     check_size(tree)
@@ -143,7 +161,33 @@ def _weights(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     """YAML has lists where a strict model wants tuples."""
-    return value | {"vote": tuple(value["vote"])} if isinstance(value, dict) and "vote" in value else value
+    if isinstance(value, dict) and isinstance(value.get("vote"), list):
+        return value | {"vote": tuple(value["vote"])}
+    return value
+
+
+def _policy(value: Any) -> str | None:
+    if isinstance(value, BaseModel):
+        return type(value).__name__.lower()
+    if isinstance(value, dict):
+        named = [key for key in ("relabel", "vote", "soft") if key in value]
+        return named[0] if len(named) == 1 else None
+    return "word" if value in ("human", "random") else None
+
+
+Labels = Annotated[
+    Annotated[Literal["human", "random"], Tag("word")]
+    | Annotated[Relabel, Tag("relabel")]
+    | Annotated[Vote, Tag("vote")]
+    | Annotated[Soft, Tag("soft")],
+    Discriminator(
+        _policy,
+        custom_error_type="labels",
+        custom_error_message="must be human, random, {relabel: SCORER}, {vote: [SCORER, …]} or {soft: FIELD}",
+    ),
+    BeforeValidator(_listed),
+]
+"""Who says which image won."""
 
 
 class Recipe(_Part):
@@ -161,7 +205,7 @@ class Recipe(_Part):
     balance: Balance | None = None
     near_duplicates: NearDuplicates | None = None
     diversity: Diversity | None = None
-    labels: Annotated[Literal["human", "random"] | Relabel | Vote | Soft, BeforeValidator(_listed)] = "human"
+    labels: Labels = "human"
     weights: Annotated[Weights | None, BeforeValidator(_weights)] = None
     seed: int = Field(default=0, ge=0, lt=2**31)
 
@@ -284,15 +328,21 @@ def parse_recipe(value: Any, *, where: str = "the recipe") -> Recipe:
 
 def load_recipe(path: str | Path) -> Recipe:
     """The recipe in a YAML or JSON file; UsageError if it cannot be read or does not fit."""
+    return parse_recipe(read_recipe(path), where=f"recipe {path}")
+
+
+def read_recipe(path: str | Path) -> Any:
+    """What a recipe's YAML or JSON file says, unchecked; UsageError if it cannot be read."""
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
-        value = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        return json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"recipe {file} cannot be read ({error.strerror})", code="bad-recipe") from error
     except (ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"recipe {file} is not valid YAML or JSON ({error})", code="bad-recipe") from error
-    return parse_recipe(value, where=f"recipe {file}")
+        raise UsageError(
+            f"recipe {file} is not valid YAML or JSON ({syntax_flaw(error)})", code="bad-recipe"
+        ) from error
 
 
 def _keys() -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ranking.subsets.catalog import Subset
+from ranking.subsets.recipe import STAGES
 from service.dashboard.text import number, percent
 
 _BOX: Final = (320, 84)
-_STAGES: Final = ("where", "flags", "near_duplicates.distance", "labels", "weights", "metric")
 _MEANS: Final = {
     "agreement": "Labels that {} shares",
     "gaps": "Mean gap of {}",
@@ -109,7 +109,7 @@ def stages(subset: Subset) -> list[tuple[str, int]]:
     if not counts:
         return []
     # The record sorts its keys; a recipe is carried out in this order.
-    order = {name: place for place, name in enumerate(_STAGES)}
+    order = {name: place for place, name in enumerate(STAGES)}
     left = sorted(counts["left"].items(), key=lambda stage: order.get(stage[0], len(order)))
     left = [(name.replace("_", " "), value) for name, value in left]
     return [("pairs of the dataset", counts["pairs"]), *left, ("taken", counts["taken"])]

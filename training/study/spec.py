@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ranking.errors import PairsieveError, UsageError
 from ranking.names import check_name
-from ranking.validation import first_flaw
+from ranking.validation import first_flaw, syntax_flaw
 from training.config import TrainConfig, parse_config
 
 ControlKind = Literal["all", "random", "top-margin", "top-winner-score", "random-labels", "bottom"]
@@ -126,7 +126,7 @@ def load_study(path: str | Path) -> StudySpec:
     except OSError as error:
         raise UsageError(f"study {file} cannot be read ({error.strerror})", code="bad-study") from error
     except (ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"study {file} is not valid YAML or JSON ({error})", code="bad-study") from error
+        raise UsageError(f"study {file} is not valid YAML or JSON ({syntax_flaw(error)})", code="bad-study") from error
     return parse_study(value, where=f"study {file}")
 
 
@@ -139,8 +139,8 @@ def _check(spec: StudySpec) -> None:
     names: set[str] = set()
     for place, arm in enumerate(spec.arms):
         if "name" not in arm:
-            raise UsageError(f"arms.{place}: it has no name", hint="write {name: qsd, metric: {…}}")
-        name = check_name(f"arms.{place}: arm", arm["name"])
+            raise UsageError(f"arms[{place}]: it has no name", hint="write {name: qsd, metric: {…}}")
+        name = check_name(f"arms[{place}]: arm", arm["name"])
         _check_keys(arm, f"arm {name}", _ARM_MAY_NOT)
         if "metric" not in spec.defaults | arm:
             raise UsageError(

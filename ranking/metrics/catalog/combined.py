@@ -37,7 +37,7 @@ def _placed(values: Any) -> Any:
                 part = part | {"metric": MetricSpec.model_validate(part["metric"])}
             except UsageError as error:
                 message = error.message.removeprefix("metric.")
-                raise type(error)(f"metric.of.{index}.{message}", code=error.code, hint=error.hint) from error
+                raise type(error)(f"metric.of[{index}].{message}", code=error.code, hint=error.hint) from error
         found.append(part)
     return tuple(found)
 

@@ -116,7 +116,7 @@ def test_unknown_names_are_refused_with_what_exists() -> None:
         MetricSpec.model_validate({"name": "qds", "scorer": "a"})
     with pytest.raises(UnknownNameError, match="did you mean pickscore"):
         check_metric(MetricSpec.model_validate({"name": "qsd", "scorer": "pickscor"}), scorers=["pickscore", "clip"])
-    with pytest.raises(UsageError, match=r"metric\.scorer: Field required; the options of qsd are scorer, normalize"):
+    with pytest.raises(UsageError, match=r"metric\.scorer: missing; the options of qsd are scorer, normalize"):
         MetricSpec.model_validate({"name": "qsd"})
     with pytest.raises(UsageError, match=r"unknown option 'metric.scorer'; the options of random are none"):
         MetricSpec.model_validate({"name": "random", "scorer": "pickscore"})

@@ -16,22 +16,22 @@ MARGIN = {"name": "margin", "scorer": "a"}
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ({"name": "unanimous"}, "metric.scorers: Field required"),
-        ({"name": "unanimous", "scorers": []}, "metric.scorers: Value should have at least 1 item"),
+        ({"name": "unanimous"}, "metric.scorers: missing"),
+        ({"name": "unanimous", "scorers": []}, "metric.scorers: must have 1 or more"),
         ({"name": "vote-fraction", "scorers": ["a", "b", "a"]}, "metric.scorers: 'a' is named twice"),
         ({"name": "pareto", "scorers": ["a"]}, "one scorer has no fronts"),
         ({"name": "mpcf", "clip": "a"}, "name the scorers aesthetic, clip and vqa, or give thresholds"),
         ({"name": "mpcf", "thresholds": {"a": 0}, "clip": "b"}, "stand in place of aesthetic"),
-        ({"name": "mpcf", "thresholds": {"a": float("nan")}}, "metric.thresholds.a: Input should be a finite number"),
+        ({"name": "mpcf", "thresholds": {"a": float("nan")}}, "metric.thresholds.a: must be a finite number, not nan"),
         ({"name": "qsd", "scorer": "a", "normalise": "raw"}, "unknown option 'metric.normalise'"),
         ({"name": "dual-margin", "external": "a", "implicit": "a"}, "'a' is named twice"),
         ({"name": "dual-margin", "external": "a", "implicit": "b", "external_clip": [1, 1]}, "M1 must be below M2"),
         ({"name": "fifa", "scorer": "a"}, "name the embedding of prompts, or set gamma to 0"),
-        ({"name": "weighted-sum", "of": [MARGIN]}, "metric.of: Value should have at least 2 items"),
+        ({"name": "weighted-sum", "of": [MARGIN]}, "metric.of: must have 2 or more"),
         ({"name": "weighted-sum", "of": [{"metric": MARGIN, "weight": 0}] * 2}, "all weights are 0"),
-        ({"name": "weighted-sum", "of": [MARGIN, {"metric": MARGIN, "weight": float("inf")}]}, "metric.of.1.weight"),
+        ({"name": "weighted-sum", "of": [MARGIN, {"metric": MARGIN, "weight": float("inf")}]}, "metric.of[1].weight"),
         ({"name": "product", "of": [MARGIN, {"metric": MARGIN, "weight": 2}]}, "a weight changes no order of products"),
-        ({"name": "product", "of": [MARGIN, {"name": "qsd"}]}, "metric.of.1.scorer: Field required"),
+        ({"name": "product", "of": [MARGIN, {"name": "qsd"}]}, "metric.of[1].scorer: missing"),
     ],
 )
 def test_a_metric_that_does_not_fit_names_the_place(spec: dict[str, Any], says: str) -> None:
