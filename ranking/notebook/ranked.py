@@ -17,6 +17,7 @@ from ranking.subsets.recipe import Recipe, check_recipe, parse_recipe
 if TYPE_CHECKING:
     from ranking.notebook.chosen import Chosen
     from ranking.notebook.look import Look
+    from ranking.subsets.diversity import Progress
     from ranking.subsets.explain import Explanation
 
 WITHOUT: Final[Mapping[str, Any]] = {"name": "preview", "take": {"percent": 100.0}}
@@ -82,17 +83,18 @@ class Ranking(Tabular):
 
         return selected_pairs(self.table.store, self.table.snapshot, self.recipe, table=self.table)
 
-    def preview(self, most: int | None = 20) -> pa.Table:
+    def preview(self, most: int | None = 20, *, progress: Progress | None = None) -> pa.Table:
         """The best eligible pairs and whether each is taken (RANKED), all of them with None."""
         from ranking.subsets.select import rank
 
-        return rank(self.table.store, self.table.snapshot, self.recipe, limit=most, table=self.table)
+        return rank(self.table.store, self.table.snapshot, self.recipe, limit=most, table=self.table, progress=progress)
 
-    def explain(self, pair_id: str) -> Explanation:
+    def explain(self, pair_id: str, *, progress: Progress | None = None) -> Explanation:
         """Why a pair is taken or not; NotFoundError for an unknown id."""
         from ranking.subsets.select import explain
 
-        return explain(self.table.store, self.table.snapshot, self.recipe, pair_id=pair_id, table=self.table)
+        known = self.table
+        return explain(known.store, known.snapshot, self.recipe, pair_id=pair_id, table=known, progress=progress)
 
     def look(self, most: int = 6) -> Look:
         """The best of what is taken to look at."""
@@ -102,7 +104,7 @@ class Ranking(Tabular):
         taken = [row["pair_id"] for row in best if row.get("taken", True)]
         return look_at(self.table, taken[:most])
 
-    def subset(self, name: str | None = None) -> Chosen:
+    def subset(self, name: str | None = None, *, progress: Progress | None = None) -> Chosen:
         """Keep what is taken as an immutable subset NAME@VERSION, under the recipe's own name unless another is given;
         the existing one if it was made before."""
         from ranking.notebook.chosen import Chosen
@@ -111,7 +113,7 @@ class Ranking(Tabular):
         if name is None and "name" not in self.values:
             raise UsageError("a subset needs a name", hint='subset("qsd-top5")')
         recipe = self.recipe if name is None else parse_recipe({**self.recipe.canonical(), "name": name})
-        kept = create_subset(self.table.store, recipe, self.table.snapshot, table=self.table)
+        kept = create_subset(self.table.store, recipe, self.table.snapshot, table=self.table, progress=progress)
         return Chosen(self.table.store, kept)
 
     def _in_order(self) -> bool:

@@ -3,7 +3,7 @@ is what a nearest-neighbour estimate of entropy sums. Chooses nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -44,7 +44,9 @@ class Density:
     table: DataFile
 
 
-def log_distances(points: Embeddings, *, neighbours: int) -> npt.NDArray[np.float64]:
+def log_distances(
+    points: Embeddings, *, neighbours: int, progress: Callable[[int, int], None] | None = None
+) -> npt.NDArray[np.float64]:
     """log of the distance of each point to its `neighbours`-th nearest other point, float64 of shape (n,).
 
     Kozachenko and Leonenko's estimate of the entropy of n points in d dimensions is (d / n) Σ log ρ_k + log n − ψ(k) +
@@ -67,13 +69,15 @@ def log_distances(points: Embeddings, *, neighbours: int) -> npt.NDArray[np.floa
         own = np.full(len(grid), -1)
         own[sampled] = np.arange(len(sampled))
         references = grid[sampled]
-    squares = squared_distance_to(grid, references, k=neighbours, own=own)
+    squares = squared_distance_to(grid, references, k=neighbours, own=own, progress=progress)
     distances = np.where(squares < 0, 2.0, np.sqrt(np.maximum(squares, 0)) / SIDE)
     logs: npt.NDArray[np.float64] = np.rint(np.log(np.clip(distances, FLOOR, 2.0)) * 1e6) / 1e6
     return logs
 
 
-def prompt_density(table: PairTable, embedding: str, *, neighbours: int = 10) -> pa.Table:
+def prompt_density(
+    table: PairTable, embedding: str, *, neighbours: int = 10, progress: Callable[[int, int], None] | None = None
+) -> pa.Table:
     """log of the distance of every prompt of the dataset to its `neighbours`-th nearest other prompt: the DENSITY
     schema, in the order of first appearance.
 
@@ -89,7 +93,7 @@ def prompt_density(table: PairTable, embedding: str, *, neighbours: int = 10) ->
     found = _find(table.store, key)
     if found is None:
         points = read_embeddings(table.store, table.snapshot, table.dataset, embedding, kind="prompt")
-        logs = log_distances(points, neighbours=neighbours)
+        logs = log_distances(points, neighbours=neighbours, progress=progress)
         rows = pa.table(
             [[*points.keys, *points.missing], [*logs.tolist(), *([None] * len(points.missing))]], schema=DENSITY
         )

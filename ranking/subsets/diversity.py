@@ -78,7 +78,7 @@ def rerank(
     """
     keys, spots = _distinct(pool["prompt_id" if wanted.of == "prompt" else "winner_uid"])
     if wanted.method == "knn-entropy":
-        return _by_entropy(keys, spots, wanted, table=table)
+        return _by_entropy(keys, spots, wanted, table=table, progress=progress)
     if progress is not None:
         progress("comparing embeddings", 0, len(keys))
     found = read_embeddings(table.store, table.snapshot, table.dataset, wanted.embedding, kind=_kind(wanted), keys=keys)
@@ -108,16 +108,19 @@ def rerank(
     return Reranked(np.concatenate([located.order, np.flatnonzero(waiting)]), located.gains, raw, report)
 
 
-def _by_entropy(keys: list[str], spots: npt.NDArray[np.int64], wanted: Diversity, *, table: PairTable) -> Reranked:
+def _by_entropy(
+    keys: list[str], spots: npt.NDArray[np.int64], wanted: Diversity, *, table: PairTable, progress: Progress | None
+) -> Reranked:
+    told = None if progress is None else lambda done, of: progress("measuring distances", done, of)
     if wanted.of == "prompt":
-        density = prompt_density(table, wanted.embedding, neighbours=wanted.neighbours)
+        density = prompt_density(table, wanted.embedding, neighbours=wanted.neighbours, progress=told)
         known = density.filter(pc.is_valid(density["log_distance"]))
         names, logs = known["prompt_id"].to_pylist(), known["log_distance"].to_numpy()
     else:
         found = read_embeddings(
             table.store, table.snapshot, table.dataset, wanted.embedding, kind=_kind(wanted), keys=keys
         )
-        names, logs = list(found.keys), log_distances(found, neighbours=wanted.neighbours)
+        names, logs = list(found.keys), log_distances(found, neighbours=wanted.neighbours, progress=told)
     raw = np.append(logs, np.nan)[_places(keys, names)][spots]
     n = len(spots)
     good = np.isfinite(raw)

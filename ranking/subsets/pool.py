@@ -13,12 +13,19 @@ import pyarrow as pa
 
 from ranking import duck
 from ranking.features.pairs import PairTable
-from ranking.subsets.diversity import rerank
+from ranking.subsets.diversity import Progress, rerank
 from ranking.subsets.recipe import Diversity, Recipe
 
 
 def take_diverse(
-    con: duckdb.DuckDBPyConnection, recipe: Recipe, wanted: Diversity, *, table: PairTable, want: int, size: int
+    con: duckdb.DuckDBPyConnection,
+    recipe: Recipe,
+    wanted: Diversity,
+    *,
+    table: PairTable,
+    want: int,
+    size: int,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write `taken` (rank, place, position), the `want` pairs that come first by diversity among the `size` best that
     get past the caps, and `pool`, all of these: place, position, `by_quality` and `by_diversity` (numbers from 1),
@@ -30,7 +37,7 @@ def take_diverse(
             JOIN labelled USING (position)"""
     )
     candidates = duck.arrow(con, "FROM candidates ORDER BY place")
-    found = rerank(candidates, wanted, table=table, take=want, seed=recipe.seed)
+    found = rerank(candidates, wanted, table=table, take=want, seed=recipe.seed, progress=progress)
     numbers = np.empty(len(found.order), np.int64)
     numbers[found.order] = np.arange(1, len(found.order) + 1)
     columns = {
@@ -70,7 +77,8 @@ def told(con: duckdb.DuckDBPyConnection, wanted: Diversity, *, place: int, want:
     if raw is None:
         why = f"its {what} has no embedding, so it has no diversity"
     elif wanted.method == "knn-entropy":
-        far = f"its nearest other {what} number {wanted.neighbours} is {math.exp(raw):.3g} away"
+        place_of = "nearest" if wanted.neighbours == 1 else f"{_ordinal(wanted.neighbours)} nearest"
+        far = f"its {place_of} other {what} is {math.exp(raw):.3g} away"
         why = f"{far}, and its diversity is above that of {diversity:.1%} of the pool"
     elif taken:
         why = f"it added {raw:.3%} of coverage when it was chosen"
@@ -83,3 +91,8 @@ def told(con: duckdb.DuckDBPyConnection, wanted: Diversity, *, place: int, want:
         return Told(f"{moved}: {why}", "" if taken else "take more")
     alone = "leaves it out" if taken else "takes it"
     return Told(f"{moved}: {why}", f"lower diversity.weight: at 0, quality alone {alone}")
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

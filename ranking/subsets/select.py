@@ -17,6 +17,7 @@ from ranking.store.parquet import write_parquet, writing
 from ranking.store.snapshots import Snapshot, snapshot_key
 from ranking.store.trash import settle
 from ranking.subsets.catalog import SnapshotRef, Subset, get_subset, subset_folder, subset_version
+from ranking.subsets.diversity import Progress
 from ranking.subsets.explain import Explanation, explain_pair
 from ranking.subsets.recipe import Recipe
 from ranking.subsets.selection import Selection, selecting
@@ -27,19 +28,25 @@ RANKED: pa.Schema = pa.schema([*SUBSET_PAIRS, ("taken", pa.bool_())])
 
 
 def rank(
-    store: Store, snapshot: Snapshot, recipe: Recipe, *, limit: int | None = None, table: PairTable | None = None
+    store: Store,
+    snapshot: Snapshot,
+    recipe: Recipe,
+    *,
+    limit: int | None = None,
+    table: PairTable | None = None,
+    progress: Progress | None = None,
 ) -> pa.Table:
     """The eligible pairs, best first (RANKED schema), at most `limit` of them.
 
     Eligible are pairs that pass `where`, have a winner under the recipe's labels and have a metric. Order: metric
     descending (ascending where the recipe takes from the bottom), then pair_id. The table's metadata has the counts of
-    `stage_counts` as JSON under "stages". `table` spares hashing the wide table again. Raises UnknownNameError for
-    names the snapshot does not have.
+    `stage_counts` as JSON under "stages". `table` spares hashing the wide table again. `progress` is told of a
+    recipe's diversity, the one stage that may take long. Raises UnknownNameError for names the snapshot does not have.
     """
 
     def ranked(known: PairTable) -> pa.Table:
         least = known.wide.table.rows if limit is None else limit
-        with selecting(known, recipe, least=least) as selection:
+        with selecting(known, recipe, least=least, progress=progress) as selection:
             top = "" if limit is None else f"LIMIT {int(limit)}"
             best = f"""(SELECT ordered.*, taken.place IS NOT NULL AS taken FROM ordered LEFT JOIN taken USING (place)
                         ORDER BY place {top})"""
@@ -54,19 +61,31 @@ def rank(
 
 
 def explain(
-    store: Store, snapshot: Snapshot, recipe: Recipe, *, pair_id: str, table: PairTable | None = None
+    store: Store,
+    snapshot: Snapshot,
+    recipe: Recipe,
+    *,
+    pair_id: str,
+    table: PairTable | None = None,
+    progress: Progress | None = None,
 ) -> Explanation:
     """Why the recipe takes the pair or does not; NotFoundError if the dataset has no such pair."""
 
     def explained(known: PairTable) -> Explanation:
-        with selecting(known, recipe) as selection:
+        with selecting(known, recipe, progress=progress) as selection:
             return explain_pair(selection, pair_id)
 
     return while_hashing(table or PairTable(store, snapshot, recipe.dataset), explained)
 
 
 def create_subset(
-    store: Store, recipe: Recipe, snapshot: Snapshot, *, table: PairTable | None = None, threads: int | None = None
+    store: Store,
+    recipe: Recipe,
+    snapshot: Snapshot,
+    *,
+    table: PairTable | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> Subset:
     """The subset that the recipe selects from the snapshot; the existing one if it was made before.
 
@@ -76,7 +95,7 @@ def create_subset(
     with writing(store, f"subset {recipe.name}") as finished:
 
         def written(known: PairTable) -> tuple[int, str, dict[str, Any]]:
-            with selecting(known, recipe, threads=threads) as selection:
+            with selecting(known, recipe, threads=threads, progress=progress) as selection:
                 rows = write_parquet(finished, SUBSET_PAIRS, _taken_pairs(selection))
                 return rows, sha256_file(finished), describe(selection, finished)
 

@@ -14,7 +14,7 @@ from ranking.features.pairs import PairTable
 from ranking.metrics.frame import Frame
 from ranking.query import compile_filter
 from ranking.subsets.caps import Limit, limits_of, refuse
-from ranking.subsets.diversity import pool_size
+from ranking.subsets.diversity import Progress, pool_size
 from ranking.subsets.flagged import unflagged
 from ranking.subsets.labels import labelled
 from ranking.subsets.pool import take_diverse
@@ -80,8 +80,16 @@ class Selection:
 
 
 @contextmanager
-def selecting(table: PairTable, recipe: Recipe, *, least: int = 0, threads: int | None = None) -> Iterator[Selection]:
-    """Carry the recipe out over its dataset's pairs; `ordered` has at least the `least` best eligible pairs.
+def selecting(
+    table: PairTable,
+    recipe: Recipe,
+    *,
+    least: int = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Selection]:
+    """Carry the recipe out over its dataset's pairs; `ordered` has at least the `least` best eligible pairs. `progress`
+    is told of diversity.
 
     The same pairs come out on any machine and with any number of threads. Raises what `check_recipe` raises, and
     UsageError for soft labels outside 0 … 1 and weights that are not positive.
@@ -106,7 +114,7 @@ def selecting(table: PairTable, recipe: Recipe, *, least: int = 0, threads: int 
         if wanted is None:
             taken = _take(con, want)
         else:
-            report = take_diverse(con, recipe, wanted, table=table, want=want, size=need)
+            report = take_diverse(con, recipe, wanted, table=table, want=want, size=need, progress=progress)
             ((taken,),) = con.sql("SELECT count(*) FROM taken").fetchall()
         yield Selection(con, table, recipe, stages, left, eligible, want, tuple(limits), taken, report)
 

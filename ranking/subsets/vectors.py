@@ -1,7 +1,7 @@
 """Embeddings on a grid of integers, where dot products and distances are exact: the same on every machine and with any
 number of threads. Knows neither pairs nor stores."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -66,7 +66,14 @@ def squared_lengths(grid: Grid) -> npt.NDArray[np.float32]:
     return squares
 
 
-def squared_distance_to(points: Grid, references: Grid, *, k: int, own: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def squared_distance_to(
+    points: Grid,
+    references: Grid,
+    *,
+    k: int,
+    own: npt.NDArray[np.int64],
+    progress: Callable[[int, int], None] | None = None,
+) -> npt.NDArray[np.int64]:
     """For each point the squared distance, in grid steps, to the k-th nearest reference.
 
     `own` says which reference a point itself is, −1 for none: it is no neighbour of its own. Where there are fewer
@@ -86,6 +93,8 @@ def squared_distance_to(points: Grid, references: Grid, *, k: int, own: npt.NDAr
         near[rows, mine[rows]] = -np.inf
         kth = _kth_largest(near, min(k, others))
         found[start : start + _ROWS] = np.rint(squared_lengths(block).astype(np.float64) - kth)
+        if progress is not None:
+            progress(start + len(block), len(points))
     return found
 
 

@@ -117,3 +117,10 @@ def test_a_kept_density_that_is_damaged_is_computed_again(store: Store, dataset:
         prompt_density(table, "clip-l41")
     with pytest.raises(UsageError, match="no neighbour number 0"):
         prompt_density(table, "clip-l14", neighbours=0)
+
+
+def test_how_far_the_distances_are_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    matrix = np.random.default_rng(0).normal(size=(2500, 8)).astype(np.float16)
+    log_distances(points(matrix), neighbours=3, progress=lambda done, of: told.append((done, of)))
+    assert told[-1] == (2500, 2500) and len(told) > 1 and told == sorted(told)
