@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -113,14 +114,30 @@ def print_json(value: Any) -> None:
     out.out(json.dumps(_plain(value), ensure_ascii=False, indent=1), highlight=False)
 
 
+_NUMBER = re.compile(r"[+-]?[\d,]*\.?\d+%?")
+_WORD, _LEAST = 24, 12
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A small table; numbers are right-aligned."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
-    for index, column in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+    """A small table, of cells as they are: brackets are no markup. Numbers are right-aligned; words such as ids are
+    not broken where longer texts can be."""
+    table = Table(
+        title=Text(title), title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
+    )
+    cells = [[_cell(value) for value in row] for row in rows]
+    texts = [[row[index] for row in cells if row[index] not in ("", "–")] for index in range(len(columns))]
+    words = [all(len(each) <= _WORD and " " not in each for each in said) for said in texts]
+    widths = [
+        max(map(len, [column, *said])) if whole else _LEAST
+        for column, said, whole in zip(columns, texts, words, strict=True)
+    ]
+    # What may not be broken is cut off where it does not fit: then everything may.
+    fits = sum(widths) + 2 * (len(columns) - 1) <= out.width
+    for column, said, whole in zip(columns, texts, words, strict=True):
+        numeric = bool(said) and all(map(_NUMBER.fullmatch, said))
+        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold", no_wrap=whole and fits)
+    for row in cells:
+        table.add_row(*map(Text, row))
     out.print(table)
 
 
@@ -158,7 +175,7 @@ def _minutes(seconds: float | None) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.1f}"
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -75,17 +75,19 @@ def rank(
     """Preview a ranking: the best pairs, what would be taken, and why."""
     from json import loads
 
-    from service.console import out, print_json, print_table
+    from service.console import out, print_json, print_table, stage_bars
 
     ranking = build_ranking(
         "preview", recipe, snapshot, dataset=dataset, metric=metric, scorer=scorer, normalize=normalize,
         top=top, labels=labels, weights=weights, per_prompt=per_prompt, seed=seed,
     )  # fmt: skip
     if explain is not None:
-        found = ranking.explain(explain)
+        with stage_bars(quiet=json) as stage:
+            found = ranking.explain(explain, progress=stage)
         print_json(found) if json else _print_explanation(found)
         return
-    preview = ranking.preview(limit)
+    with stage_bars(quiet=json) as stage:
+        preview = ranking.preview(limit, progress=stage)
     rows, stages = preview.to_pylist(), loads(preview.schema.metadata[b"stages"])
     if json:
         told = {"snapshot": ranking.table.snapshot.n, "recipe": ranking.recipe.canonical(), "stages": stages}
@@ -122,7 +124,11 @@ def create(
         name, recipe, snapshot, dataset=dataset, metric=metric, scorer=scorer, normalize=normalize,
         top=top, labels=labels, weights=weights, per_prompt=per_prompt, seed=seed,
     )  # fmt: skip
-    _print_subset(ranking.subset().record, json=json)
+    from service.console import stage_bars
+
+    with stage_bars(quiet=json) as stage:
+        kept = ranking.subset(progress=stage)
+    _print_subset(kept.record, json=json)
 
 
 def list_all(json: Json = False) -> None:
@@ -145,7 +151,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show a subset's recipe and its statistics before and after."""
-    _print_subset(_catalog().subset(ref).record, json=json)
+    _print_subset(_catalog().subset(ref).record, json=json, recipe=True)
 
 
 def diff(
@@ -175,7 +181,8 @@ def diff(
     )
     out.print()
     if found.recipe:
-        print_table("recipe", ["", found.a, found.b], [[change.key, change.a, change.b] for change in found.recipe])
+        rows = [[change.key, _flow(change.a), _flow(change.b)] for change in found.recipe]
+        print_table("recipe", ["", found.a, found.b], rows)
     print_table("statistics", ["", found.a, found.b], [[name, *both] for name, both in found.statistics.items()])
 
 
@@ -197,12 +204,14 @@ def build_ranking(
     """The recipe of the file with the options laid over it. UsageError where both together say too little."""
     from ranking.errors import UsageError
     from ranking.notebook.conditions import amount
-    from ranking.subsets.recipe import load_recipe, parse_recipe
+    from ranking.subsets.recipe import parse_recipe, read_recipe
 
-    values: dict[str, Any] = load_recipe(file).canonical() if file else {}
-    values["name"] = name
-    if dataset is not None:
-        values["dataset"] = dataset
+    given = {"name": name} | ({} if dataset is None else {"dataset": dataset})
+    values: dict[str, Any] = given
+    if file is not None:
+        told = read_recipe(file)
+        told = told | given if isinstance(told, dict) else told
+        values = parse_recipe(told, where=f"recipe {file}").canonical()
     if not values.get("dataset"):
         raise UsageError("no dataset given", hint="use --dataset NAME or --recipe FILE")
     spec = dict(values.get("metric") or {"name": "qsd"})
@@ -239,9 +248,13 @@ def parse_labels(text: str) -> Any:
 
 def said_stages(stages: dict[str, Any]) -> str:
     """What became of the pairs, in one line: 1,000,000 pairs → 887,412 pass where → … → 47,300 taken."""
+    from ranking.subsets.recipe import STAGES
+
     words = {"labels": "have a winner", "weights": "a weight", "metric": "a metric", "flags": "are not flagged"}
     parts, before = [f"{stages['pairs']:,} pairs"], stages["pairs"]
-    for name, left in stages["left"].items():
+    # What was kept as JSON has its keys in the order of the alphabet.
+    order = {name: place for place, name in enumerate(STAGES)}
+    for name, left in sorted(stages["left"].items(), key=lambda stage: order.get(stage[0], len(order))):
         if left != before or name == "where":
             parts.append(f"{left:,} {words.get(name, f'pass {name}')}")
         before = left
@@ -260,6 +273,8 @@ def _print_explanation(found: Explanation) -> None:
         "why": found.reason,
         "to change it": found.change or "nothing in the recipe alone",
     }
+    if found.taken and not found.change:
+        del told["to change it"]
     print_facts(told)
     out.print()
     print_facts(found.inputs)
@@ -271,7 +286,20 @@ def _catalog() -> Catalog:
     return Catalog(open_store())
 
 
-def _print_subset(subset: Subset, *, json: bool) -> None:
+def _flow(value: Any) -> str | None:
+    """A value of a recipe as one would write it there."""
+    from json import dumps
+
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_flow(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(str(_flow(each)) for each in value)}]"
+    return dumps(value)
+
+
+def _print_subset(subset: Subset, *, json: bool, recipe: bool = False) -> None:
     from service.console import out, print_facts, print_json, print_table
 
     if json:
@@ -282,7 +310,7 @@ def _print_subset(subset: Subset, *, json: bool) -> None:
         {
             "subset": subset.ref,
             "pairs": f"{subset.rows:,} of {subset.statistics['eligible']:,} eligible in {subset.dataset}",
-            "metric": " ".join(str(value) for value in subset.recipe["metric"].values()),
+            "metric": " ".join(str(_flow(value)) for value in subset.recipe["metric"].values()),
             "snapshot": f"{subset.snapshot.n} ({subset.snapshot.sha[:12]})",
             "sha256": subset.sha256,
         }
@@ -290,6 +318,8 @@ def _print_subset(subset: Subset, *, json: bool) -> None:
     if "stages" in subset.statistics:
         out.print(said_stages(subset.statistics["stages"]), highlight=False, style="dim")
     out.print()
+    if recipe:
+        _print_recipe(subset.recipe)
     rows = [
         [name.replace("_", " "), before[name], after[name]] for name in before if isinstance(before[name], int | float)
     ]
@@ -301,3 +331,14 @@ def _print_subset(subset: Subset, *, json: bool) -> None:
         if isinstance(values, int | float)
     ]
     print_table("statistics", ["", "dataset", "subset"], rows)
+
+
+def _print_recipe(recipe: dict[str, Any]) -> None:
+    """The recipe with every default, as a file would have it."""
+    from ranking.subsets.recipe import Recipe
+    from service.console import out
+
+    out.print("recipe", style="bold")
+    for key in (key for key in Recipe.model_fields if key in recipe):
+        out.print(f"{key}: {_flow(recipe[key])}", highlight=False, markup=False, soft_wrap=True)
+    out.print()

@@ -103,7 +103,9 @@ def list_all(
     if not total and not takedowns:
         print_facts({"flags": "none"})
     if marks:
-        columns = ["id", "dataset", "pair_id", "kind", "by", "created", "why", *(["withdrawn"] if withdrawn else [])]
+        columns = ["id", "pair_id", "kind", "by", "created", "why", *(["withdrawn"] if withdrawn else [])]
+        if len({row["dataset"] for row in marks}) > 1:
+            columns.insert(1, "dataset")
         rows = [[_short(name, row[name]) for name in columns] for row in marks]
         print_table("marks, newest first", columns, rows)
         if total > len(marks):
@@ -251,4 +253,4 @@ def _who(by: str | None) -> str:
 
 def _short(name: str, value: Any) -> str:
     text = "–" if value in (None, "") else str(value)
-    return text[:19] if name in ("created", "withdrawn") else text[:12] if name == "sha256" else text
+    return text[:10] if name in ("created", "withdrawn") else text[:12] if name == "sha256" else text

@@ -103,10 +103,30 @@ def test_what_does_not_fit_is_one_line_with_its_place(pets: Store, words: tuple[
 def test_stages_that_leave_nothing_out_are_not_told() -> None:
     stages = {
         "pairs": 1_000_000,
-        "left": {"where": 887_412, "flags": 887_412, "labels": 880_000, "metric": 880_000},
+        # As they are kept: in the order of the alphabet.
+        "left": {"flags": 887_412, "labels": 880_000, "metric": 880_000, "where": 887_412},
         "capped": {"per_prompt.max": 4_700, "balance.rater.max": 0},
         "taken": 47_300,
     }
     assert said_stages(stages) == (
         "1,000,000 pairs → 887,412 pass where → 880,000 have a winner → 47,300 taken (4,700 over per_prompt.max)"
     )
+
+
+def test_a_recipe_file_needs_no_name_where_the_command_gives_one(pets: Store, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("metric: {name: margin, scorer: sharp}\ntake: {count: 2}\nlabels: {vote: [sharp, turned, sharp]}\n")
+    made = pairsieve("subset", "create", "two", "--dataset", "pets", "--recipe", file)
+    assert made.status == 0, made.err
+    shown = pairsieve("subset", "show", "two").out
+    assert "take: {count: 2, from: top}" in shown
+    assert "vote: [sharp, turned, sharp]" in shown
+    refused = pairsieve("subset", "create", "two", "--recipe", file)
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert "dataset: missing" in refused.err
+
+
+def test_a_pair_that_is_taken_whatever_happens_is_given_no_advice(pets: Store) -> None:
+    rows = pairsieve("rank", "pets", *MARGIN, "--json").json()["pairs"]
+    shell = pairsieve("rank", "pets", *MARGIN, "--top", "1", "--explain", rows[0]["pair_id"])
+    assert "taken" in shell.out and "to change it" not in shell.out
