@@ -96,12 +96,13 @@ def _of_scorers(
     preferring = [name for name in table.scorers if (row[f"{name}.gap"] or 0) != 0]
     agree = sum((row[f"{name}.gap"] or 0) > 0 for name in preferring)
     summary = f"{agree} of {len(preferring)} scorers prefer the winner" if preferring else "no scorer tells them apart"
-    out = []
+    out: list[Reason] = []
     for index in np.argsort(-np.abs(parts[:count]), kind="stable"):
         name = table.scorers[basis.used[index]]
         gap = row[f"{name}.gap"]
         said = "has no score of one of them" if gap is None else f"gives the winner {gap:+.4g} against the loser"
-        out.append(Reason("scorer", f"{name} {said} ({summary})", float(parts[index])))
+        # Once is enough: the first is the one that counts most.
+        out.append(Reason("scorer", f"{name} {said}{'' if out else f' ({summary})'}", float(parts[index])))
     if row["model_0"] is not None and row["model_1"] is not None and row["model_0"] != row["model_1"]:
         out.append(Reason("models", _versus(con, table, row), float(parts[count])))
     elif abs(parts[count]) > 0:

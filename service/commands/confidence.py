@@ -34,8 +34,10 @@ def confidence(
     from ranking.errors import NotFoundError, UsageError
     from ranking.features.pairs import PairTable
     from ranking.store.snapshots import get_snapshot, latest_snapshot
-    from service.console import print_json
+    from service.console import print_json, say
 
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise UsageError(f"--plot {plot} is no .svg file", hint=f"write it to {plot.with_suffix('.svg')}")
     store = open_store()
     taken = latest_snapshot(store) if snapshot is None else get_snapshot(store, snapshot)
     if taken is None:
@@ -56,6 +58,8 @@ def confidence(
         _explain(why)
     else:
         _show(report, top)
+    if plot is not None and not json:
+        say(f"The reliability curve is {plot}.")
 
 
 def _explain(why: Reasons) -> None:

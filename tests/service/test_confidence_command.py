@@ -87,6 +87,10 @@ def test_the_report_names_the_scorer_that_tells_and_the_rater_who_errs_and_comes
 def test_the_command_shows_the_report_and_reasons_that_sum_to_the_confidence(table: PairTable, tmp_path: Path) -> None:
     shown = pairsieve("confidence", "pets", "--plot", tmp_path / "curve.svg")
     assert shown.status == 0, shown.err
+    assert "curve.svg" in shown.err
+    refused = pairsieve("confidence", "pets", "--plot", tmp_path / "curve.png")
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert not (tmp_path / "curve.png").exists()
     said = " ".join(shown.out.split())
     assert "230 of 240 pairs have a winner" in said
     assert "not used: all alike" in said
@@ -99,7 +103,7 @@ def test_the_command_shows_the_report_and_reasons_that_sum_to_the_confidence(tab
         total = sum(reason["log_odds"] for reason in why["reasons"])
         assert total == pytest.approx(log(sure / (1 - sure)), abs=1e-9)
         texts = " / ".join(reason["text"] for reason in why["reasons"])
-        assert "scorers prefer the winner" in texts
+        assert texts.count("scorers prefer the winner") == 1
         assert "agrees with the committee in" in texts
     tie = found["pair_id"][0].as_py()
     refused = pairsieve("confidence", "pets", "--pair", tie)
