@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,18 @@ class FlagShelf:
             book = read_book(self._store, dataset, known=self._known)
         rows: list[dict[str, Any]] = history_of(self._store, book, pair_id).to_pylist()
         return rows
+
+    def kinds_of(self, dataset: str, pair_ids: Sequence[str]) -> dict[str, list[str]]:
+        """The kinds of the marks that stand now on those of the pairs that have any, each once."""
+        with self._lock:
+            table = list_marks(self._store, dataset=dataset, known=self._known)
+        rows = table.filter(pc.is_in(table["pair_id"], pa.array(pair_ids, pa.string()))).to_pylist()
+        found: dict[str, list[str]] = {}
+        for row in reversed(rows):
+            kinds = found.setdefault(row["pair_id"], [])
+            if row["kind"] not in kinds:
+                kinds.append(row["kind"])
+        return found
 
     def takedowns(self) -> list[dict[str, Any]]:
         """Every take-down, newest first."""

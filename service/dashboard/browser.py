@@ -65,13 +65,14 @@ class ScoreRow:
 @dataclass(frozen=True)
 class Card:
     """A pair as it is shown: `sides` says which image stands left and which right, `named` the fields that the listing
-    asks for beside the scores, with their values."""
+    asks for beside the scores, with their values, `marks` the kinds of the marks that stand."""
 
     pair: PairOut
     sides: tuple[int, int]
     scores: list[ScoreRow]
     url: str
     named: list[tuple[str, object]]
+    marks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def pairs(request: Request, parts: PartsDep, view: ViewDep) -> Response:
     rows = found.rows.to_pylist()
     shown = [uid for row in rows for uid in (row["image_0_uid"], row["image_1_uid"])]
     parts.pictures.prepare(dataset, shown, 256)
+    # Blind, what others said of a pair is not told either.
+    marked = {} if state.blind else parts.flags.kinds_of(dataset.name, [row["pair_id"] for row in rows])
     before = rows_before(listing, rows[0]) if rows else 0
     previous = None
     if before > 0:
@@ -118,7 +121,10 @@ def pairs(request: Request, parts: PartsDep, view: ViewDep) -> Response:
         sort=listing.sort,
         descending=listing.descending,
         show=next((value for name, value in state.filters if name == "is_tie"), ""),
-        cards=[_card(view, table, row, state=state, named=listing.fields) for row in rows],
+        cards=[
+            replace(_card(view, table, row, state=state, named=listing.fields), marks=marked.get(row["pair_id"], ()))
+            for row in rows
+        ],
         total=found.total,
         before=before,
         next=state.at(found.next) if found.next else None,

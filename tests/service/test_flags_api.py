@@ -211,3 +211,16 @@ def test_the_flags_page_lists_who_what_when_and_takes_images_down(own: TestClien
         sources = [picture["src"] for picture in open_page(own, address).all("img")]
         assert sources
         assert not [source for source in sources if f"/images/{uid}?" in source]
+
+
+def test_a_list_of_pairs_shows_the_marks_that_stand_but_not_to_blind_judges(own: TestClient) -> None:
+    assert "⚑" not in own.get("/pairs?dataset=toy").text
+    made = mark(own).json()
+    mark(own, by="bob")
+    mark(own, by="bob", kind="both_bad")
+    page = own.get("/pairs?dataset=toy").text
+    assert (page.count("⚑ wrong label"), page.count("⚑ both bad")) == (1, 1)
+    assert "⚑" not in own.get("/pairs?dataset=toy&blind=1").text
+    for flag in own.get(f"/v1/flags?pair_id={made['pair_id']}").json()["items"]:
+        own.post(f"/v1/flags/{flag['id']}:withdraw", json={"by": "ann"})
+    assert "⚑" not in own.get("/pairs?dataset=toy").text
