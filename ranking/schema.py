@@ -157,7 +157,7 @@ SUBSET_PAIRS: pa.Schema = pa.schema(
         ("prompt", pa.string()),
         ("winner_uid", pa.string()),
         ("loser_uid", pa.string()),
-        ("label_source", pa.string()),  # "human", "relabel:<scorer>", "vote" or "soft:<field>"
+        ("label_source", pa.string()),  # "human", "random", "relabel:<scorer>", "vote" or "soft:<field>"
         ("preference", pa.float64()),  # probability that the winner is the better one; 1 for labels that are not soft
         ("weight", pa.float64()),  # what a training multiplies the pair's loss by; 1 unless the recipe names weights
     ]

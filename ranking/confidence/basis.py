@@ -170,15 +170,14 @@ def _raw(basis: Basis, evidence: Evidence) -> Floats:
             np.clip((scores[:, used] - basis.centre) / basis.scale, -4, 4)
             for scores in (evidence.scores_0, evidence.scores_1)
         )
-        gone = missing
-        curved = np.where(gone, 0.0, first * first - second * second)
+        curved = np.where(missing, 0.0, first * first - second * second)
         out[:, 2 * count : 3 * count] = curved
         at = 3 * count
         for a, b in zip(basis.owner[at:], basis.partner[at:], strict=True):
             if b < 0:
                 break
             product = first[:, a] * first[:, b] - second[:, a] * second[:, b]
-            out[:, at] = np.where(gone[:, a] | gone[:, b], 0.0, product)
+            out[:, at] = np.where(missing[:, a] | missing[:, b], 0.0, product)
             at += 1
     at = basis.width - len(basis.kept)
     for model in basis.kept:

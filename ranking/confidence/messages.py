@@ -83,7 +83,6 @@ def listen(graph: Graph, *, offset: Floats, spread: float, lapse: Floats) -> Tol
     back to its own pair round a triangle.
     """
     prior = spread * spread
-    none = np.zeros(len(offset))
     if prior == 0 or not graph.told.any():
         return Told(offset, np.full(len(offset), 2 * prior))
     still = np.full(len(offset), prior)
@@ -98,7 +97,7 @@ def listen(graph: Graph, *, offset: Floats, spread: float, lapse: Floats) -> Tol
     )
     (mean_0, left_0), (mean_1, left_1) = _heard(graph, sent, prior)
     told = Told(offset + mean_0 - mean_1, left_0 + left_1)
-    return _same_images(graph, told, lapse) if len(graph.again) else Told(told.mean, told.variance + none)
+    return _same_images(graph, told, lapse) if len(graph.again) else told
 
 
 def _pull(graph: Graph, mean: Floats, variance: Floats, lapse: Floats) -> tuple[Floats, Floats]:
@@ -156,7 +155,7 @@ def _own(graph: Graph, sent: tuple[Floats, Floats], side: int) -> Floats:
 def _same_images(graph: Graph, told: Told, lapse: Floats) -> Told:
     """Judgements of the very same images speak of d itself."""
     rows = graph.again
-    mean, variance = told.mean.copy(), told.variance + np.zeros(len(told.mean))
+    mean, variance = told.mean.copy(), told.variance.copy()
     first, second = (each[rows] for each in _pull(graph, mean, variance, lapse))
     before = variance[rows]
     second = np.clip(second, 0.0, 0.999 / np.maximum(before, 1e-12))

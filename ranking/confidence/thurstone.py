@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr, owens_t
+from scipy.special import ndtr, owens_t
 
 Floats = NDArray[np.float64]
 
@@ -70,14 +70,6 @@ def right_of_votes(mean: Floats, variance: Floats, votes_for: Floats, votes_agai
     # Each node stands for the stretch around it, of which only a part may lie above 0.
     above = np.clip(d / (d[:, 1] - d[:, 0])[:, None] + 0.5, 0.0, 1.0)
     found: Floats = np.clip((weight * above).sum(1), 0.0, 1.0)
-    return found
-
-
-def log_answer(margin: Floats, lapse: Floats | float) -> Floats:
-    """log P(the answer), given its probit margin without lapses; exact far below zero when lapse is 0."""
-    found: Floats = np.logaddexp(
-        np.log(np.maximum(lapse, 1e-300)), np.log1p(-2 * np.minimum(lapse, 0.499)) + log_ndtr(margin)
-    )
     return found
 
 

@@ -68,14 +68,6 @@ def pinned_takedowns(store: Store, pin: FlagsPin | None) -> pa.Table:
     return _read(store, _TAKEN_FOLDER, pin.takedowns if pin else None, TAKEN)
 
 
-def pinned_keys(pin: FlagsPin | None) -> dict[str, Pinned]:
-    """The files that a snapshot's pin names, with what they hold."""
-    if pin is None:
-        return {}
-    keys = {_key(_marks_folder(name), pinned): pinned for name, pinned in pin.marks.items()}
-    return keys | ({_key(_TAKEN_FOLDER, pin.takedowns): pin.takedowns} if pin.takedowns else {})
-
-
 def flaws_of(store: Store, pin: FlagsPin | None) -> list[str]:
     """What is wrong with the files of a snapshot's pin, one line each."""
     if pin is None:

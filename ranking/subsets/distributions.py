@@ -42,8 +42,9 @@ class Count:
 
 @dataclass
 class Distribution:
-    """Numbers of a scorer, `of` its winners' scores ("winner") or of winner − loser ("gap") by the human label: counted
-    in the dataset (`before`) and the subset (`after`), in 20 equal bins from `low` to `high`."""
+    """Numbers of a scorer, `of` its winners' scores ("winner") or of winner − loser ("gap") by the human label, or of a
+    field ("field"): counted in the dataset (`before`) and the subset (`after`), in 20 equal bins from `low` to
+    `high`."""
 
     of: str
     name: str

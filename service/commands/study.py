@@ -95,7 +95,7 @@ def studies(
 def print_result(result: dict[str, Any]) -> None:
     """A table per judge: each arm's value and interval, its seeds, and how much more than random that is."""
     from service.console import out, print_table
-    from training.study.result import mean_pairs, shown
+    from training.study.result import pairs_taken, shown
 
     for judge in result["judges"]:
         name, form = judge["name"], judge["form"]
@@ -108,7 +108,7 @@ def print_result(result: dict[str, Any]) -> None:
             rows.append(
                 [
                     f"{arm['name'] if arm['role'] == 'arm' else '· ' + arm['name']}{' *' if found['circular'] else ''}",
-                    mean_pairs(arm),
+                    pairs_taken(arm),
                     *(shown(found["value"], form), _interval(found, form), spread),
                     shown(over["value"], form, signed=True) if over else "",
                     _interval(over, form, signed=True) if over else "",

@@ -10,7 +10,7 @@ import jinja2
 import yaml
 
 from training.study.charts import forest, trade_off
-from training.study.result import mean_pairs, shown, to_csv
+from training.study.result import pairs_taken, shown, to_csv
 
 PAGE, TABLE, JSON = "report.html", "table.csv", "result.json"
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -30,7 +30,7 @@ def page(result: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"shown": shown, "pairs": mean_pairs, "recipe": _recipe}
+    environment.filters |= {"shown": shown, "pairs": pairs_taken, "recipe": _recipe}
     judges = {judge["name"]: judge for judge in result["judges"]}
     first, *others = judges.values()
     across = judges.get("coverage")

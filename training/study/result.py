@@ -3,7 +3,8 @@ Draws and prints nothing.
 
     {"study": {"name", "id", "dataset", "snapshot", "budget", "seeds", "train"?, "resamples"},
      "judges": [{"name", "meaning", "of", "form"}],
-     "arms": [{"name", "role", "recipe", "pairs": {seed: n}, "runs": {seed: run}, "notes": [text],
+     "arms": [{"name", "role", "recipe", "pairs": {seed: n}, "subsets": {seed: ref}, "runs": {seed: run},
+               "notes": [text],
                "judged": {judge: {"value", "low", "high", "seeds": {seed: value}, "circular",
                                   "over_random": {"value", "low", "high"} | null}}}]}
 
@@ -70,7 +71,7 @@ def to_csv(result: dict[str, Any]) -> str:
             spread = [min(seeds), max(seeds)] if seeds else [None, None]
             writer.writerow(
                 [
-                    *(arm["name"], arm["role"], mean_pairs(arm), judge),
+                    *(arm["name"], arm["role"], pairs_taken(arm), judge),
                     *(found[key] for key in ("value", "low", "high")),
                     *(more.get(key) for key in ("value", "low", "high")),
                     *spread,
@@ -80,8 +81,8 @@ def to_csv(result: dict[str, Any]) -> str:
     return out.getvalue()
 
 
-def mean_pairs(arm: dict[str, Any]) -> int:
-    """The pairs of an arm, of its first seed."""
+def pairs_taken(arm: dict[str, Any]) -> int:
+    """How many pairs an arm takes, with its first seed."""
     return int(next(iter(arm["pairs"].values())))
 
 
