@@ -37,9 +37,9 @@ class _Part(BaseModel):
 
 
 class Take(_Part):
-    """How much to take, in exactly one way: `percent` of the eligible pairs (those that pass the filter and
-    have a metric; rounded half up, at least one), a `count`, or all whose metric is at least `threshold`.
-    `from: bottom` turns the ranking round, for controls: the lowest metric comes first, and a threshold is the most.
+    """How much to take, in exactly one way: `percent` of the eligible pairs (those that pass all of STAGES;
+    rounded half up, at least one), a `count`, or all whose metric is at least `threshold`. `from: bottom` turns the
+    ranking round, for controls: the lowest metric comes first, and a threshold is the most.
     """
 
     percent: float | None = Field(default=None, gt=0, le=100)
@@ -86,10 +86,9 @@ class Balance(_Part):
 
 class NearDuplicates(_Part):
     """What to do about pairs that say nearly the same: at most `prompts` pairs of one cluster of near-duplicate
-    prompts;
-    at most `images` pairs of the same two clusters of near-duplicate images under one prompt; and no pair whose two
-    images differ in fewer than `distance` bits of their perceptual hash. What is not named is not looked at, and pairs
-    whose images were not decoded are kept."""
+    prompts; at most `images` pairs of the same two clusters of near-duplicate images under one prompt; and no pair
+    whose two images differ in fewer than `distance` bits of their perceptual hash. What is not named is not looked at,
+    and pairs whose images were not decoded are kept."""
 
     prompts: int | None = Field(default=None, ge=1)
     images: int | None = Field(default=None, ge=1)

@@ -38,10 +38,11 @@ def rank(
 ) -> pa.Table:
     """The eligible pairs, best first (RANKED schema), at most `limit` of them.
 
-    Eligible are pairs that pass `where`, have a winner under the recipe's labels and have a metric. Order: metric
-    descending (ascending where the recipe takes from the bottom), then pair_id. The table's metadata has the counts of
-    `stage_counts` as JSON under "stages". `table` spares hashing the wide table again. `progress` is told of a
-    recipe's diversity, the one stage that may take long. Raises UnknownNameError for names the snapshot does not have.
+    Eligible are pairs that pass every stage (`recipe.STAGES`): `where`, flags, a winner under the recipe's labels, a
+    metric and so on. Order: metric descending (ascending where the recipe takes from the bottom), then pair_id. The
+    table's metadata has the counts of `stage_counts` as JSON under "stages". `table` spares hashing the wide table
+    again. `progress` is told of a recipe's diversity, the one stage that may take long. Raises UnknownNameError for
+    names the snapshot does not have.
     """
 
     def ranked(known: PairTable) -> pa.Table:
