@@ -81,11 +81,21 @@ def train_reward(
             return found
     # Before images are read, so that no collection retires what the result cites.
     pin(store, "reward", training[:16], examples.snapshot, why=f"scorer {name} on {source}")
-    with _workplace(store, name, training) as folder:
-        torch.set_flush_denormal(True)  # a CPU adds denormal numbers up a hundred times slower than zeros
+    with _workplace(store, name, training) as folder, _denormals_flushed():
         kind = _train_head if config.kind == "head" else _train_clip
         examples, left = kind(store, examples, base, config, folder, training, tell)
         return _register(store, name, training, examples, base, config, left, folder)
+
+
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """A CPU adds denormal numbers up a hundred times slower than zeros. The switch is the thread's, so it goes back:
+    the caller's numbers are not ours to round."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def check_reward_name(name: str) -> None:

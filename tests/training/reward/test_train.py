@@ -77,6 +77,12 @@ def test_a_trained_head_is_a_scorer_like_any_other(toy: Store) -> None:
     assert audit(toy).errors == ()
 
 
+def test_a_training_leaves_the_smallest_numbers_of_its_caller_alone(toy: Store) -> None:
+    train_reward(toy, "toy", "mine", HEAD.model_copy(update={"steps": 2, "evaluate_every": 1, "warmup": 1}))
+    denormal = np.frombuffer(b"\x01\x00\x00\x00", np.float32)
+    assert (denormal * np.float32(1))[0] > 0
+
+
 def test_the_same_again_is_found_done_and_other_pairs_or_configs_make_the_next_version(toy: Store) -> None:
     first = train_reward(toy, "toy", "mine", HEAD)
     first_id = resolve(["mine"], store=toy)["mine"]
