@@ -59,7 +59,7 @@ def offered(
     found: dict[str, Any] = dict(built_in)
     problems: list[Problem] = []
     claims: dict[str, list[tuple[str, Any]]] = {}
-    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
+    for entry in _entries(group):
         claimant = _whose(entry)
         for thing in _listed(entry, claimant, kind, problems, code=bad):
             wrong = flaw(thing)
@@ -81,6 +81,18 @@ def offered(
         else:
             whose[name], found[name] = claim[0]
     return Offered(found, whose, tuple(problems))
+
+
+def _entries(group: str) -> list[EntryPoint]:
+    try:
+        return sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value))
+    except OSError as error:
+        # Not a package's trouble but the machine's, and it may pass: an error, so that nobody keeps a half-read list.
+        raise PairsieveError(
+            f"the list of installed packages cannot be read ({error.strerror})",
+            code="packages-unreadable",
+            hint="try again",
+        ) from error
 
 
 def _listed(entry: EntryPoint, claimant: str, kind: type, problems: list[Problem], *, code: str) -> Iterator[Any]:
