@@ -121,9 +121,7 @@ _WORD, _LEAST = 24, 12
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A small table, of cells as they are: brackets are no markup. Numbers are right-aligned; words such as ids are
     not broken where longer texts can be."""
-    table = Table(
-        title=Text(title, style="bold"), title_justify="left", header_style="dim", box=None, pad_edge=False
-    )
+    table = Table(title=Text(title, style="bold"), title_justify="left", header_style="dim", box=None, pad_edge=False)
     cells = [[_cell(value) for value in row] for row in rows]
     texts = [[row[index] for row in cells if row[index] not in ("", "–")] for index in range(len(columns))]
     words = [all(len(each) <= _WORD and " " not in each for each in said) for said in texts]
