@@ -35,12 +35,14 @@ def measure(folder: Path) -> dict[str, Any]:
     table = PairTable(store, snapshot, "bench")
     path = str(table.path)
     seconds: dict[str, list[float]] = {way: [] for way in (*BY_HAND, *OURS)}
+    processors: dict[str, list[float]] = {way: [] for way in seconds}
     peaks: dict[str, int] = {}
     taken = set()
     for _ in range(REPEATS):
         for way in seconds:
             cost = cost_of("benchmarks.ranking", way, store.uri, path)
             seconds[way].append(cost.result["seconds"])
+            processors[way].append(cost.result["processors"])
             peaks[way] = max(peaks.get(way, 0), cost.peak_bytes)
             taken.add(cost.result["pairs"])
     assert len(taken) == 1, "every way takes the same pairs"
@@ -50,7 +52,7 @@ def measure(folder: Path) -> dict[str, Any]:
         middle = statistics.median(found)
         facts[way] = (
             f"{middle:.2f} s ({min(found):.2f} to {max(found):.2f}), {middle / polars:.2f} × polars, "
-            f"peak {peaks[way] / 1e9:.2f} GB"
+            f"of processors {statistics.median(processors[way]):.2f} s, peak {peaks[way] / 1e9:.2f} GB"
         )
     return facts
 
@@ -62,15 +64,24 @@ def work(way: str, uri: str, path: str) -> dict[str, Any]:
     run = {"pandas": _pandas, "polars": _polars, "duckdb": _duckdb}.get(way)
     if run is not None:
         run(None)
-        started = time.perf_counter()
+        started = _clocks()
         ids = run(path)
-        seconds = time.perf_counter() - started
+        seconds, processors = _since(started)
     else:
-        ids, seconds = _ours(way, uri)
-    return {"seconds": seconds, "pairs": sha256("".join(ids).encode()).hexdigest()}
+        ids, seconds, processors = _ours(way, uri)
+    return {"seconds": seconds, "processors": processors, "pairs": sha256("".join(ids).encode()).hexdigest()}
 
 
-def _ours(way: str, uri: str) -> tuple[list[str], float]:
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _since(started: tuple[float, float]) -> tuple[float, float]:
+    """Seconds by the clock and of processors."""
+    return time.perf_counter() - started[0], time.process_time() - started[1]
+
+
+def _ours(way: str, uri: str) -> tuple[list[str], float, float]:
     from ranking.subsets.catalog import subset_pairs
     from ranking.subsets.recipe import parse_recipe
     from ranking.subsets.select import create_subset, selected_pairs
@@ -93,14 +104,14 @@ def _ours(way: str, uri: str) -> tuple[list[str], float]:
         store.delete(key)
     if way.endswith("before"):
         assert table.path
-    started = time.perf_counter()
+    started = _clocks()
     if "files" in way:
         subset = create_subset(store, recipe, snapshot, table=table)
-        seconds = time.perf_counter() - started
-        return subset_pairs(store, subset)["pair_id"].to_pylist(), seconds
+        took = _since(started)
+        return subset_pairs(store, subset)["pair_id"].to_pylist(), *took
     found = selected_pairs(store, snapshot, recipe, table=table)
-    seconds = time.perf_counter() - started
-    return found["pair_id"].to_pylist(), seconds
+    took = _since(started)
+    return found["pair_id"].to_pylist(), *took
 
 
 _TEXTS = ["pair_id", "prompt_id", "prompt", "image_0_uid", "image_1_uid"]
