@@ -43,6 +43,11 @@ def embedding_names(snapshot: Snapshot) -> dict[str, str]:
     return {name.removeprefix(EMBEDDING_PREFIX): chosen for name, chosen in fullest_ids(embedded).items()}
 
 
+def has_embedded(store: Store, snapshot: Snapshot, dataset: str, name: str) -> bool:
+    """Whether the embedding looked at any of the dataset's images and prompts. Raises what `read_embeddings` does."""
+    return bool(_members(store, snapshot, dataset, name))
+
+
 def embedded_units(
     store: Store, snapshot: Snapshot, dataset: str, name: str, *, kind: EmbeddedKind
 ) -> Iterator[Embeddings]:

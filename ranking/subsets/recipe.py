@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from ranking.embeddings import has_embedded
 from ranking.errors import UnknownNameError, UsageError
 from ranking.features.pairs import PairTable
 from ranking.metrics.spec import MetricSpec, check_metric
@@ -283,6 +284,15 @@ def check_recipe(recipe: Recipe, table: PairTable) -> None:
             hint="drop one of them, or join them with `or`",
         )
     _check_scored(scored, table)
+    embedded = [("metric", name) for name in recipe.metric.uses.embeddings]
+    embedded += [("diversity", recipe.diversity.embedding)] if recipe.diversity else []
+    for place, name in embedded:
+        if not has_embedded(table.store, table.snapshot, table.dataset, name):
+            raise UsageError(
+                f"{place}: {name} has embedded nothing of {table.dataset} in snapshot {table.snapshot.n}",
+                code="not-scored",
+                hint="score the dataset with a scorer that keeps this embedding, and make a new snapshot",
+            )
 
 
 def _check_scored(scored: Iterable[tuple[str, str]], table: PairTable) -> None:

@@ -286,6 +286,11 @@ def _catalog() -> Catalog:
     return Catalog(open_store())
 
 
+def _named(metric: dict[str, Any]) -> dict[str, Any]:
+    """The same with its name first."""
+    return {"name": metric["name"]} | metric
+
+
 def _flow(value: Any) -> str | None:
     """A value of a recipe as one would write it there."""
     from json import dumps
@@ -310,7 +315,7 @@ def _print_subset(subset: Subset, *, json: bool, recipe: bool = False) -> None:
         {
             "subset": subset.ref,
             "pairs": f"{subset.rows:,} of {subset.statistics['eligible']:,} eligible in {subset.dataset}",
-            "metric": " ".join(str(_flow(value)) for value in subset.recipe["metric"].values()),
+            "metric": " ".join(str(_flow(value)) for value in _named(subset.recipe["metric"]).values()),
             "snapshot": f"{subset.snapshot.n} ({subset.snapshot.sha[:12]})",
             "sha256": subset.sha256,
         }
@@ -340,5 +345,6 @@ def _print_recipe(recipe: dict[str, Any]) -> None:
 
     out.print("recipe", style="bold")
     for key in (key for key in Recipe.model_fields if key in recipe):
-        out.print(f"{key}: {_flow(recipe[key])}", highlight=False, markup=False, soft_wrap=True)
+        value = _named(recipe[key]) if key == "metric" else recipe[key]
+        out.print(f"{key}: {_flow(value)}", highlight=False, markup=False, soft_wrap=True)
     out.print()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from embedded import embed_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pickapic_factory import Row, write
@@ -279,6 +280,21 @@ def test_a_scorer_that_scored_only_another_dataset_is_named_with_what_to_do(
             rank(store, snapshot, recipe(**changes))
     unscored = recipe(where={"field": "late.status_0", "value": "unscored"})
     assert rank(store, snapshot, unscored).num_rows == 4
+
+
+def test_an_embedding_of_another_dataset_only_is_refused(store: Store, world: Snapshot, tmp_path: Path) -> None:
+    ingest(store, write(tmp_path / "others.parquet", [Row("owl", "o2", "o1"), Row("bat", "b1", "b2")]), "owls")
+    score_all(store, "owls", {"sharp@00000000": by_digit})
+    embed_all(store)
+    snapshot = create_snapshot(store)
+    diverse = {"diversity": {"embedding": "clip-l14"}, "take": {"count": 2}}
+    assert rank(store, snapshot, recipe(**diverse)).num_rows == 4
+    for changes, place in (
+        (diverse, "diversity"),
+        ({"metric": {"name": "fifa", "scorer": "sharp", "embedding": "clip-l14"}}, "metric"),
+    ):
+        with pytest.raises(UsageError, match=f"{place}: clip-l14 has embedded nothing of owls in snapshot"):
+            rank(store, snapshot, recipe(dataset="owls", **changes))
 
 
 @pytest.mark.parametrize(
