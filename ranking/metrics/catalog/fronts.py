@@ -1,6 +1,5 @@
 """Which of a prompt's images are beaten in everything by others."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 import numpy as np
@@ -55,10 +54,7 @@ def _compared(frame: Frame, options: Several) -> str:
         groups = found["prompt"].to_numpy()
         scores = np.stack([found.column(2 + index).to_numpy() for index in range(len(options.scorers))], axis=1)
         units = np.array([frame.scale(name).deviation or 1.0 if options.scaled else 1.0 for name in options.scorers])
-        with ThreadPoolExecutor(1) as pool:  # numpy lets go of the interpreter where it computes
-            coming = pool.submit(fronts, scores, groups)
-            rates = win_rates(scores / units, groups)
-            front = coming.result()
+        front, rates = fronts(scores, groups), win_rates(scores / units, groups)
         rate = np.zeros(len(groups))
         for each in rates.T:  # one after the other: the same sum on every machine
             rate += each
