@@ -14,7 +14,7 @@ EXACT = 256
 """Images of a prompt up to which each is compared with every other for its win rate; of more, with so many of them."""
 
 _THREADS = 2
-_AT_ONCE = 65_536
+_AT_ONCE = 32_768
 _FURTHEST = 345.0  # e^−345 squared is still a number
 
 Float = npt.NDArray[np.float64]
@@ -78,9 +78,11 @@ def _rates(values: Float) -> Float:
     others = np.sort(own, axis=1)  # so that sums have one order, whatever that of the images
     if size > EXACT:
         others = others[:, (2 * np.arange(EXACT) + 1) * size // (2 * EXACT)]
-    total = np.zeros_like(own)
+    total, share = np.zeros_like(own), np.empty_like(own)
     for other in others.T:  # one after the other: the same sum on every machine
-        total += own / (own + other[:, None])
+        np.add(own, other[:, None], out=share)
+        np.divide(own, share, out=share)
+        total += share
     mean = total / others.shape[1]
     rates: Float = np.clip((mean * size - 0.5) / (size - 1), 0.0, 1.0)  # without the image itself, which has σ(0)
     return rates
