@@ -22,6 +22,7 @@ from ranking.store.blobs import Store
 from ranking.store.refs import pin
 from ranking.store.shards import SCORE_SHARD, kind_of_name
 from ranking.trained import TrainedScorer, described, get_trained, list_trained, put_trained, trained_versions
+from training.denormals import denormals_flushed
 from training.progress import Progress, silent
 from training.reward.clip import Pixels, clip_base, clip_learner, clip_options, save_clip, trainable_clip
 from training.reward.compare import Comparison, Sides, compare
@@ -81,21 +82,10 @@ def train_reward(
             return found
     # Before images are read, so that no collection retires what the result cites.
     pin(store, "reward", training[:16], examples.snapshot, why=f"scorer {name} on {source}")
-    with _workplace(store, name, training) as folder, _denormals_flushed():
+    with _workplace(store, name, training) as folder, denormals_flushed():
         kind = _train_head if config.kind == "head" else _train_clip
         examples, left = kind(store, examples, base, config, folder, training, tell)
         return _register(store, name, training, examples, base, config, left, folder)
-
-
-@contextmanager
-def _denormals_flushed() -> Iterator[None]:
-    """A CPU adds denormal numbers up a hundred times slower than zeros. The switch is the thread's, so it goes back:
-    the caller's numbers are not ours to round."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 def check_reward_name(name: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from training.denormals import denormals_flushed
 from training.toyworld.making.card import write_card
 from training.toyworld.making.clip import train_aesthetic, train_clip
 from training.toyworld.making.denoiser import train_denoiser
@@ -32,8 +33,6 @@ MOST_BYTES = 12_000_000
 def make_models(out: Path, only: tuple[str, ...] = STAGES) -> None:
     """Train the named models into `out`; the others must be there already. Measurements go to `out/measured.json`."""
     out.mkdir(parents=True, exist_ok=True)
-    # Tiny gradients end as denormal numbers, which a CPU adds up a hundred times slower than zeros.
-    torch.set_flush_denormal(True)
     stages: dict[str, Callable[[], dict[str, Any]]] = {
         "vae": lambda: train_vae(out / "pipeline" / "vae"),
         "clip": lambda: train_clip(out / "clip"),
@@ -45,7 +44,8 @@ def make_models(out: Path, only: tuple[str, ...] = STAGES) -> None:
     measured: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
     for name in STAGES:
         if name in only:
-            measured[name] = stages[name]()
+            with denormals_flushed():  # tiny gradients end as such
+                measured[name] = stages[name]()
             measured["made_with"] = {"torch": torch.__version__, "machine": platform.machine()}
             record.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
     size = sum(path.stat().st_size for path in out.rglob("*.safetensors"))
