@@ -6,56 +6,54 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from ranking.errors import UsageError
+from ranking.errors import UnknownNameError, UsageError
 from ranking.validation import first_flaw
+from training.blocks import (
+    TOYWORLD,
+    Block,
+    CacheConfig,
+    CheckpointConfig,
+    DataConfig,
+    EmaConfig,
+    EvaluationConfig,
+    LoraConfig,
+    WatchConfig,
+)
+from training.methods.options import Dpo, Method
 
-TOYWORLD = "toyworld"
-
-
-class EvaluationConfig(BaseModel):
-    """How a run is compared with its base model: same prompts, same seeds, judged pair by pair."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    prompts: str = Field(
-        default=TOYWORLD, description='a text file, one prompt a line, or "toyworld" for its held-out prompts'
-    )
-    images_per_prompt: int = Field(default=8, ge=1, le=1000)
-    inference_steps: int = Field(default=20, ge=1, le=1000, description="DDIM steps")
-    guidance: float = Field(default=3.0, ge=0, description="classifier-free guidance scale")
-    seed: int = Field(default=1234, ge=0, description="seed of the first image; the others follow")
-    judges: tuple[str, ...] = Field(
-        default=("oracle", "preference-toy"),
-        min_length=1,
-        description='scorer names, and "oracle" where the prompts are of Toyworld',
-    )
+PRESETS = Path(__file__).parent / "presets"
 
 
-class TrainConfig(BaseModel):
-    """One training. Every field is part of the run's identity.
-
-    `beta` weighs the KL penalty as the public Diffusion-DPO code does: errors are means over a latent's elements
-    and the logit is −β/2 · (Δ_policy − Δ_reference), so 2000 to 5000 is the published range at any resolution.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class TrainConfig(Block):
+    """One training. Every field is part of the run's identity."""
 
     model: str = Field(
-        default=TOYWORLD, min_length=1, description='"toyworld", or a Stable-Diffusion folder or hub name'
+        default=TOYWORLD, min_length=1, description='"toyworld", or a folder or hub name of a diffusers pipeline'
     )
-    method: Literal["dpo"] = "dpo"
-    beta: float = Field(default=2000.0, gt=0)
+    method: Method = Dpo()
+    lora: LoraConfig | None = Field(default=None, description="null: every weight of the denoiser is trained")
     steps: int = Field(default=160, ge=1, description="optimiser steps")
-    batch: int = Field(default=24, ge=1, description="pairs per forward pass")
+    batch: int = Field(default=24, ge=1, description="pairs per forward pass and process")
     accumulate: int = Field(default=1, ge=1, description="forward passes per optimiser step")
+    optimiser: Literal["adamw", "adamw-8bit", "adafactor"] = "adamw"
     learning_rate: float = Field(default=5e-5, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = Field(default="constant", description="after the warm-up")
     warmup: int = Field(default=20, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    prompt_dropout: float = Field(default=0.1, ge=0, le=1, description="share of pairs trained without prompt")
-    resolution: int | None = Field(default=None, ge=8, description="side of the pictures; the model's own if unset")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="of forward passes; weights that are trained and all losses are float32"
+    )
+    gradient_checkpointing: bool = False
+    compile: bool = Field(default=False, description="the denoiser's repeated blocks through torch.compile")
+    tf32: bool = Field(default=True, description="TF32 matrix products on CUDA")
+    ema: EmaConfig | None = None
+    data: DataConfig = DataConfig()
+    cache: CacheConfig = CacheConfig()
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    watch: WatchConfig = WatchConfig()
     seed: int = Field(default=0, ge=0)
     device: Annotated[str, Field(description="auto, cpu, cuda, cuda:1, mps")] = "auto"
     evaluation: EvaluationConfig | None = Field(
@@ -64,7 +62,8 @@ class TrainConfig(BaseModel):
 
 
 def load_config(path: Path | None, settings: list[str] | None = None) -> TrainConfig:
-    """The config of a YAML file (or the defaults) with `key=value` settings applied; dots reach into blocks.
+    """The config of a YAML file (or the defaults) with `key=value` settings applied; dots reach into blocks. A key
+    `preset` names what all of it is laid over.
 
     Raises UsageError in one line for a missing file, text that is no mapping, unknown keys and bad values.
     """
@@ -88,13 +87,39 @@ def load_config(path: Path | None, settings: list[str] | None = None) -> TrainCo
 
 
 def parse_config(values: dict[str, Any], *, where: str = "the training config") -> TrainConfig:
-    """The config of plain values; UsageError naming the first field that does not fit."""
+    """The config of plain values, laid over those of their `preset` if they name one; UsageError naming the first
+    field that does not fit."""
+    values = dict(values)
+    if (name := values.pop("preset", None)) is not None:
+        values = _laid_over(preset(name), values)
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         flaw = first_flaw(error)
         known = f"fields are {', '.join(TrainConfig.model_fields)}" if flaw.unknown_key else ""
         raise UsageError(f"{flaw.where or 'config'} in {where} does not fit: {flaw.message}", hint=known) from error
+
+
+def preset(name: Any) -> dict[str, Any]:
+    """The values of a preset; UnknownNameError where there is none of this name."""
+    known = preset_names()
+    if name not in known:
+        raise UnknownNameError.among("preset", str(name), known)
+    values: dict[str, Any] = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
+    return values
+
+
+def preset_names() -> list[str]:
+    """What `preset` may name."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    laid = dict(below)
+    for key, value in above.items():
+        under = laid.get(key)
+        laid[key] = _laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return laid
 
 
 def _apply(values: dict[str, Any], setting: str) -> None:
@@ -105,6 +130,8 @@ def _apply(values: dict[str, Any], setting: str) -> None:
     *parents, last = path.split(".")
     for parent in parents:
         inner = place.setdefault(parent, {})
+        if isinstance(inner, str) and parent == "method":
+            inner = place[parent] = {"name": inner}
         if not isinstance(inner, dict):
             raise UsageError(f"the setting {setting!r} reaches into {parent}, which is not a block")
         place = inner

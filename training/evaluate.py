@@ -21,8 +21,10 @@ from ranking.errors import NotFoundError, PairsieveError, UsageError
 from ranking.names import canonical_json, parse_json, sha256_hex, utc_now
 from ranking.runs import get_run, run_result, run_state
 from ranking.store.blobs import Store
-from training.config import TOYWORLD, EvaluationConfig, parse_config
-from training.models.sd import StableDiffusion, load_model, load_unet
+from training.blocks import TOYWORLD, EvaluationConfig
+from training.config import parse_config
+from training.models.base import DiffusionModel
+from training.models.load import load_model
 from training.progress import Progress, silent
 from workers.scorers.registry import load_committee, resolve
 from workers.scorers.runtime import pick_device
@@ -156,7 +158,7 @@ def read_prompts(source: str) -> list[str]:
 
 def draw(
     store: Store,
-    model: StableDiffusion,
+    model: DiffusionModel,
     output: str | None,
     prompts: list[str],
     settings: EvaluationConfig,
@@ -177,7 +179,7 @@ def draw(
     }
     key = f"samples/{sha256_hex(canonical_json(made_by))[:24]}.parquet"
     if not store.exists(key):
-        unet = model.unet if output is None else load_unet(store.local_folder(f"{output}/unet"), device=model.device)
+        denoiser = model.denoiser if output is None else model.load_trained(store.local_folder(output))
         done = 0
 
         def count(more: int) -> None:
@@ -187,7 +189,7 @@ def draw(
                 on_images(done, len(repeated))
 
         pixels = model.sample(
-            unet,
+            denoiser,
             repeated,
             seeds,
             steps=settings.inference_steps,

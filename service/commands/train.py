@@ -75,7 +75,8 @@ def evaluate(
     """Compare a run with its base model: equal prompts, equal seeds, win rate with a 95 % interval."""
     from ranking.runs import get_run
     from service.console import print_json, stage_bars
-    from training.config import EvaluationConfig, parse_config
+    from training.blocks import EvaluationConfig
+    from training.config import parse_config
 
     store = open_store()
     plan = get_run(store, run)

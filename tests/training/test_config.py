@@ -6,13 +6,14 @@ import pytest
 
 from ranking.errors import UsageError
 from training.config import TrainConfig, load_config
+from training.methods.options import Dpo
 
 
 def test_settings_are_laid_over_the_file_and_reach_into_blocks(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    file.write_text("steps: 10\nbeta: 5000\nevaluation: {images_per_prompt: 2}\n")
+    file.write_text("steps: 10\nmethod: {beta: 5000}\nevaluation: {images_per_prompt: 2}\n")
     config = load_config(file, ["steps=20", "evaluation.guidance=1.5", "device=cpu"])
-    assert (config.steps, config.beta, config.device) == (20, 5000.0, "cpu")
+    assert (config.steps, config.method, config.device) == (20, Dpo(beta=5000), "cpu")
     assert config.evaluation is not None
     assert (config.evaluation.images_per_prompt, config.evaluation.guidance) == (2, 1.5)
 

@@ -9,9 +9,10 @@ from ranking.errors import NotFoundError, UsageError
 from ranking.runs import plan_run
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
-from training import evaluate as module
-from training.config import EvaluationConfig, TrainConfig
+from training.blocks import EvaluationConfig
+from training.config import TrainConfig
 from training.evaluate import evaluate, read_prompts, win_rate
+from training.models.sd import StableDiffusion
 from training.trainer import train
 
 SETTINGS = EvaluationConfig(images_per_prompt=2, inference_steps=2, judges=("technical",))
@@ -61,9 +62,9 @@ def test_an_evaluation_is_made_once_and_the_base_is_drawn_once_for_all_runs(
     (tmp_path / "prompts.txt").write_text("a cat\n\na dog\n")
     settings = SETTINGS.model_copy(update={"prompts": str(tmp_path / "prompts.txt")})
     drawn: list[str] = []
-    sample = module.StableDiffusion.sample
+    sample = StableDiffusion.sample
     monkeypatch.setattr(
-        module.StableDiffusion, "sample", lambda self, unet, *a, **k: drawn.append("x") or sample(self, unet, *a, **k)
+        StableDiffusion, "sample", lambda self, unet, *a, **k: drawn.append("x") or sample(self, unet, *a, **k)
     )
     found = []
     for seed in (0, 1):

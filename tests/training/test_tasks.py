@@ -10,7 +10,8 @@ from ranking.runs import plan_run, record_run_attempt, run_attempts, run_death, 
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from training import trainer
-from training.config import EvaluationConfig, TrainConfig
+from training.blocks import EvaluationConfig
+from training.config import TrainConfig
 from training.evaluate import list_evaluations
 from training.tasks import train_run
 from workers.attempts import counted_run_attempts
@@ -65,7 +66,7 @@ def failing_with(error: BaseException) -> Any:
 def test_what_fails_because_of_this_machine_is_tried_again_and_does_not_count(
     store: Store, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "load_pairs", failing_with(SourceError("gone", code="source-gone")))
+    monkeypatch.setattr(trainer, "load_material", failing_with(SourceError("gone", code="source-gone")))
     train_run(run)
     assert run_death(store, run) is None
     assert counted_run_attempts(store, run) == 0
@@ -79,7 +80,7 @@ def test_what_would_fail_anywhere_gives_the_run_up_and_says_why(store: Store, su
 
 
 def test_a_worker_told_to_stop_does_not_use_up_a_try(store: Store, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "load_pairs", failing_with(SystemExit()))
+    monkeypatch.setattr(trainer, "load_material", failing_with(SystemExit()))
     with pytest.raises(SystemExit):
         train_run(run)
     assert run_state(store, run) != "dead"

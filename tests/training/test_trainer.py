@@ -14,9 +14,12 @@ from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from training import trainer
 from training.config import TrainConfig
-from training.data import Pairs, load_pairs
-from training.models.sd import load_model, load_unet
-from training.trainer import dpo_steps, train
+from training.data.material import Material, load_material
+from training.data.pairs import PairRows, from_store
+from training.loop.steps import Step, train_steps
+from training.models.base import DiffusionModel
+from training.models.load import load_model
+from training.trainer import train
 
 
 def config_of(model: Path, **changes: Any) -> TrainConfig:
@@ -37,8 +40,8 @@ def test_a_run_starts_at_ln_2_and_leaves_a_loadable_unet_and_its_metrics(
     assert (result.steps, result.pairs, result.skipped) == (3, subset.rows, 0)
     assert run_state(store, run) == "done"
     assert len(store.get(f"{result.output}/metrics.jsonl").splitlines()) == 3
-    trained = load_unet(store.local_folder(f"{result.output}/unet"), device=torch.device("cpu"))
-    before = load_model(str(tiny_model), device="cpu").unet
+    model = load_model(str(tiny_model), device="cpu")
+    trained, before = model.load_trained(store.local_folder(result.output)), model.denoiser
     moved = [
         name
         for (name, a), b in zip(trained.named_parameters(), before.parameters(), strict=True)
@@ -54,22 +57,24 @@ def test_a_run_that_is_done_is_not_trained_again(store: Store, subset: Subset, t
 
 
 def test_two_trainings_of_one_config_take_the_same_steps(store: Store, subset: Subset, tiny_model: Path) -> None:
-    def steps() -> list[trainer.Step]:
+    def steps() -> list[Step]:
         model = load_model(str(tiny_model), device="cpu")
-        return list(dpo_steps(model, load_pairs(store, subset, model, 32), config_of(tiny_model)))
+        config = config_of(tiny_model)
+        return list(train_steps(model, load_material(from_store(store, subset), model, config), config))
 
     assert steps() == steps()
 
 
 def test_winner_and_loser_share_timestep_noise_and_prompt(store: Store, subset: Subset, tiny_model: Path) -> None:
     model = load_model(str(tiny_model), device="cpu")
-    pairs = load_pairs(store, subset, model, 32)
+    config = config_of(tiny_model, data={"prompt_dropout": 0.5})
+    material = load_material(from_store(store, subset), model, config)
     seen: list[tuple[Any, ...]] = []
-    model.unet.register_forward_hook(lambda module, args, output: seen.append(args))
+    model.denoiser.register_forward_hook(lambda module, args, output: seen.append(args))
     added: list[tuple[Any, ...]] = []
     add_noise = model.noise.add_noise
     model.noise.add_noise = lambda *args: added.append(args) or add_noise(*args)
-    next(iter(dpo_steps(model, pairs, config_of(tiny_model, prompt_dropout=0.5))))
+    next(iter(train_steps(model, material, config)))
     _, timesteps, words = seen[0]
     latents, noise, _ = added[0]
     assert torch.equal(timesteps[:4], timesteps[4:])
@@ -81,32 +86,44 @@ def test_winner_and_loser_share_timestep_noise_and_prompt(store: Store, subset: 
 
 def test_the_reference_never_moves(store: Store, subset: Subset, tiny_model: Path) -> None:
     model = load_model(str(tiny_model), device="cpu")
-    untouched = load_model(str(tiny_model), device="cpu").unet
+    untouched = load_model(str(tiny_model), device="cpu").denoiser
     called: list[Any] = []
-    model.unet.register_forward_hook(lambda module, args, output: called.append(module))  # copied with the reference
-    list(dpo_steps(model, load_pairs(store, subset, model, 32), config_of(tiny_model)))
-    (reference,) = {module for module in called if module is not model.unet}
+    model.denoiser.register_forward_hook(
+        lambda module, args, output: called.append(module)
+    )  # copied with the reference
+    config = config_of(tiny_model)
+    list(train_steps(model, load_material(from_store(store, subset), model, config), config))
+    (reference,) = {module for module in called if module is not model.denoiser}
     for mine, original in zip(reference.parameters(), untouched.parameters(), strict=True):
         assert torch.equal(mine, original)
         assert mine.grad is None
 
 
+def opposites(model: DiffusionModel, config: TrainConfig, **more: torch.Tensor) -> Material:
+    """Eight pairs whose winners are all of ones and whose losers are all of minus ones."""
+    ones, names = torch.ones(8), [f"{i}" for i in range(8)]
+    rows = PairRows("x@1", names, ["a red star"] * 8, names, names, more.get("preference", ones), ones)
+    latents = torch.cat([torch.full((8, 4, 8, 8), 1.0), torch.full((8, 4, 8, 8), -1.0)])
+    places = torch.arange(8)
+    geometry = torch.zeros((16, 6), dtype=torch.long)
+    return Material(model, config, rows, latents, geometry, places, places + 8, more.get("weight", ones))
+
+
 def test_training_learns_the_order_of_its_pairs(tiny_model: Path) -> None:
     model = load_model(str(tiny_model), device="cpu")
-    latents = torch.cat([torch.full((8, 4, 8, 8), 1.0), torch.full((8, 4, 8, 8), -1.0)])
-    pairs = Pairs(latents, torch.arange(8), torch.arange(8, 16), ["a red star"] * 8, skipped=0)
-    config = config_of(tiny_model, steps=120, batch=8, learning_rate=4e-3, beta=200, prompt_dropout=0)
-    accuracies = [step.implicit_accuracy for step in dpo_steps(model, pairs, config)]
+    config = config_of(
+        tiny_model, steps=120, batch=8, learning_rate=4e-3, method={"beta": 200}, data={"prompt_dropout": 0}
+    )
+    accuracies = [step.implicit_accuracy for step in train_steps(model, opposites(model, config), config)]
     assert sum(accuracies[-30:]) / 30 > 0.9
 
 
 def test_weights_and_preferences_of_the_pairs_reach_the_loss(tiny_model: Path) -> None:
-    config = config_of(tiny_model, batch=8, prompt_dropout=0)
+    config = config_of(tiny_model, batch=8, data={"prompt_dropout": 0})
 
     def first_gradient(**more: torch.Tensor) -> float:
-        latents = torch.cat([torch.full((8, 4, 8, 8), 1.0), torch.full((8, 4, 8, 8), -1.0)])
-        pairs = Pairs(latents, torch.arange(8), torch.arange(8, 16), ["a red star"] * 8, skipped=0, **more)
-        return next(dpo_steps(load_model(str(tiny_model), device="cpu"), pairs, config)).gradient_norm
+        model = load_model(str(tiny_model), device="cpu")
+        return next(train_steps(model, opposites(model, config, **more), config)).gradient_norm
 
     # The gradient is clipped in place after its norm was taken, so norms are comparable.
     plain = first_gradient()
@@ -119,11 +136,12 @@ def test_weights_and_preferences_of_the_pairs_reach_the_loss(tiny_model: Path) -
 
 def test_accumulation_takes_as_many_pairs_per_step(store: Store, subset: Subset, tiny_model: Path) -> None:
     model = load_model(str(tiny_model), device="cpu")
-    pairs = load_pairs(store, subset, model, 32)
+    config = config_of(tiny_model, batch=2, accumulate=3)
+    material = load_material(from_store(store, subset), model, config)
     calls: list[tuple[Any, int]] = []
-    model.unet.register_forward_hook(lambda module, args, output: calls.append((module, len(args[0]))))
-    list(islice(dpo_steps(model, pairs, config_of(tiny_model, batch=2, accumulate=3)), 1))
-    assert [size for module, size in calls if module is model.unet] == [4, 4, 4]
+    model.denoiser.register_forward_hook(lambda module, args, output: calls.append((module, len(args[0]))))
+    list(islice(train_steps(model, material, config), 1))
+    assert [size for module, size in calls if module is model.denoiser] == [4, 4, 4]
 
 
 def test_a_killed_attempt_leaves_nothing_that_counts(

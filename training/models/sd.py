@@ -4,53 +4,65 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ranking.errors import PairsieveError
-from training.config import TOYWORLD
+from ranking.names import sha256_hex
+from training.models.base import Conditioning, DiffusionModel
 
-_TOYWORLD_PIPELINE = Path(__file__).parents[1] / "toyworld" / "weights" / "pipeline"
 
+class StableDiffusion(DiffusionModel):
+    """SD 1.x and 2.x: one text encoder, a UNet that predicts noise or velocity over 1000 timesteps."""
 
-@dataclass
-class StableDiffusion:
-    """The parts of one model, in float32 on one device; everything but `unet` is frozen."""
+    family = "sd"
 
-    vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-    unet: UNet2DConditionModel
-    noise: DDPMScheduler
-    device: torch.device
-    fingerprint: str
+    def __init__(
+        self,
+        name: str,
+        *,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        noise: DDPMScheduler,
+        device: torch.device,
+    ) -> None:
+        self.name = name
+        self.vae, self.text_encoder, self.tokenizer = vae, text_encoder, tokenizer
+        self.denoiser: UNet2DConditionModel = unet
+        self.noise = noise
+        self.device = device
+        self.vae_fingerprint = digest_of(vae)
+        self.text_fingerprint = digest_of(text_encoder)
+        self.fingerprint = sha256_hex("".join([self.vae_fingerprint, self.text_fingerprint, digest_of(unet)]).encode())
 
     @property
     def resolution(self) -> int:
-        """The side, in pixels, of the pictures this model was made for."""
-        size: int = self.unet.config.sample_size
-        return size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        size: int = self.denoiser.config.sample_size
+        return size * self.stride
+
+    @property
+    def stride(self) -> int:
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def latent_channels(self) -> int:
+        return int(self.vae.config.latent_channels)
 
     @torch.no_grad()
-    def encode_images(self, images: Sequence[Image.Image], resolution: int) -> Tensor:
-        """Latents (N, 4, h, w), float32 on the CPU: the posterior's mode times the VAE's scaling factor."""
-        pixels = torch.stack([_model_input(image, resolution) for image in images]).to(self.device)
-        latents = self.vae.encode(pixels).latent_dist.mode() * self.vae.config.scaling_factor
-        return latents.float().cpu()
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        latents: Tensor = self.vae.encode(pixels.to(self.device)).latent_dist.mode() * self.vae.config.scaling_factor
+        return latents.float()
 
     @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Text states (N, tokens, width) for cross-attention; prompts beyond the model's length are cut."""
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         encoded = self.tokenizer(
             list(prompts),
             padding="max_length",
@@ -58,36 +70,48 @@ class StableDiffusion:
             max_length=self.tokenizer.model_max_length,
             return_tensors="pt",
         )
-        states: Tensor = self.text_encoder(encoded.input_ids.to(self.device)).last_hidden_state
-        return states
+        return Conditioning({"states": self.text_encoder(encoded.input_ids.to(self.device)).last_hidden_state})
 
-    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the UNet should predict, by the model's own prediction type."""
+    def times(self, uniform: Tensor) -> Tensor:
+        return (uniform * self.noise.config.num_train_timesteps).long()
+
+    def noised(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        noisy: Tensor = self.noise.add_noise(latents, noise, times)
+        return noisy
+
+    def target(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         kind = self.noise.config.prediction_type
         if kind == "epsilon":
             return noise
         if kind == "v_prediction":
-            velocity: Tensor = self.noise.get_velocity(latents, noise, timesteps)
+            velocity: Tensor = self.noise.get_velocity(latents, noise, times)
             return velocity
         raise PairsieveError(f"models that predict {kind!r} cannot be trained", code="prediction-type")
 
+    def predict(
+        self, denoiser: nn.Module, noisy: Tensor, times: Tensor, conditioning: Conditioning, geometry: Tensor
+    ) -> Tensor:
+        del geometry  # these models are not told sizes
+        prediction: Tensor = denoiser(noisy, times, conditioning.tensors["states"]).sample
+        return prediction
+
     def sample(
         self,
-        unet: UNet2DConditionModel,
+        denoiser: nn.Module,
         prompts: Sequence[str],
         seeds: Sequence[int],
         *,
         steps: int,
         guidance: float,
         on_images: Callable[[int], None] | None = None,
-        batch: int = 96,
+        batch: int | None = None,
     ) -> NDArray[np.uint8]:
-        """One image per prompt and seed, uint8 (N, H, W, 3), by DDIM; `on_images` hears how many each batch made."""
+        batch = batch or 96
         pipeline = StableDiffusionPipeline(
             vae=self.vae,
             text_encoder=self.text_encoder,
             tokenizer=self.tokenizer,
-            unet=unet,
+            unet=denoiser,
             scheduler=DDIMScheduler.from_config(
                 self.noise.config, clip_sample=False, set_alpha_to_one=False, steps_offset=1
             ),
@@ -113,53 +137,19 @@ class StableDiffusion:
                 on_images(len(part))
         return np.concatenate(drawn)
 
+    def save(self, folder: Path, denoiser: nn.Module) -> None:
+        denoiser.save_pretrained(folder / "unet", safe_serialization=True, max_shard_size="4GB")  # a bucket takes 5
 
-def load_model(name: str, *, device: str) -> StableDiffusion:
-    """The model of a folder or hub name ("toyworld" is the one shipped), in float32, in eval mode, frozen.
+    def load_trained(self, folder: Path) -> nn.Module:
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32)
+        frozen: nn.Module = unet.requires_grad_(False).eval().to(self.device)
+        return frozen
 
-    Raises PairsieveError where a part is missing or is not of this shape.
-    """
-    transformers.utils.logging.disable_progress_bar()  # a bar per loaded part would break ours
-    source = str(_TOYWORLD_PIPELINE) if name == TOYWORLD else name
-    where = torch.device(device)
-    options: dict[str, Any] = {"dtype": torch.float32}
-    try:
-        vae = AutoencoderKL.from_pretrained(source, subfolder="vae", **options)
-        text_encoder = CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=torch.float32)
-        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
-        unet = UNet2DConditionModel.from_pretrained(source, subfolder="unet", **options)
-        noise = DDPMScheduler.from_pretrained(source, subfolder="scheduler")
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise PairsieveError(
-            f"the model {name!r} cannot be loaded ({reason})",
-            code="model-unloadable",
-            hint="give a Stable-Diffusion folder with vae, text_encoder, tokenizer, unet and scheduler",
-        ) from error
-    for part in (vae, text_encoder, unet):
-        part.requires_grad_(False).eval().to(where)
+
+def digest_of(module: nn.Module) -> str:
+    """The sha256 of a module's weights by name."""
     digest = hashlib.sha256()
-    for part in (vae, text_encoder, unet):
-        for key, value in sorted(part.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(value.cpu().contiguous().numpy().tobytes())
-    return StableDiffusion(vae, text_encoder, tokenizer, unet, noise, where, digest.hexdigest())
-
-
-def load_unet(folder: Path, *, device: torch.device) -> UNet2DConditionModel:
-    """A trained UNet in float32, frozen."""
-    unet = UNet2DConditionModel.from_pretrained(folder, dtype=torch.float32)
-    frozen: UNet2DConditionModel = unet.requires_grad_(False).eval().to(device)
-    return frozen
-
-
-def _model_input(image: Image.Image, resolution: int) -> Tensor:
-    """RGB to float32 (3, R, R) in [-1, 1]: shortest side to R (bicubic), then the centre square."""
-    width, height = image.size
-    scale = resolution / min(width, height)
-    if scale != 1:
-        size = (max(resolution, round(width * scale)), max(resolution, round(height * scale)))
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (image.width - resolution) // 2, (image.height - resolution) // 2
-    square = np.asarray(image.crop((left, top, left + resolution, top + resolution)), np.float32)
-    return torch.from_numpy(square / 127.5 - 1).permute(2, 0, 1)
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ranking.errors import UnknownNameError, UsageError
 from ranking.features.pairs import PairTable
-from training.config import TOYWORLD
+from training.blocks import TOYWORLD
 from training.study.arms import Arm, circular
 from training.study.spec import JUDGES, StudySpec
 from training.study.tallies import (

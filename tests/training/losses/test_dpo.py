@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from training.losses import denoising_error, diffusion_dpo
+from training.losses.dpo import diffusion_dpo
+from training.losses.errors import denoising_error
 
 
 def test_the_loss_at_the_reference_is_ln_2_and_every_logit_zero() -> None:

@@ -1,32 +1,12 @@
-"""The preference losses, as functions of per-sample denoising errors; no model and no data in here."""
+"""Diffusion-DPO."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-
-@dataclass(frozen=True)
-class PreferenceLoss:
-    """`loss` is a scalar to minimise; `logit` (B,) is positive where the policy has learnt the pair's order.
-
-    `implicit_accuracy` is the share of positive logits, an exact zero counting one half (as at step 0).
-    """
-
-    loss: Tensor
-    logit: Tensor
-    implicit_accuracy: float
-
-
-def denoising_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over channels and pixels, float32 of shape (N,), whatever the inputs' dtype.
-
-    In half precision the difference of two such means, times β, would be noise.
-    """
-    return (prediction.float() - target.float()).square().flatten(1).mean(1)
+from training.losses.outcome import Outcome
 
 
 def diffusion_dpo(
@@ -36,7 +16,7 @@ def diffusion_dpo(
     beta: float,
     preference: Tensor | None = None,
     weight: Tensor | None = None,
-) -> PreferenceLoss:
+) -> Outcome:
     """Diffusion-DPO: mean of −log σ(z), z = −β/2 · [(p_w − p_l) − (r_w − r_l)].
 
     With `preference` q (B,), the probability that the winner is the better image, each pair's loss is
@@ -58,10 +38,9 @@ def diffusion_dpo(
     policy_winner, policy_loser = policy.chunk(2)
     reference_winner, reference_loser = reference.chunk(2)
     logit = -0.5 * beta * ((policy_winner - policy_loser) - (reference_winner - reference_loser))
-    right = (logit > 0).float() + 0.5 * (logit == 0).float()
     losses = -logsigmoid(logit)
     if preference is not None:
         losses = preference * losses - (1 - preference) * logsigmoid(-logit)
     if weight is not None:
         losses = weight * losses
-    return PreferenceLoss(loss=losses.mean(), logit=logit.detach(), implicit_accuracy=float(right.mean()))
+    return Outcome(loss=losses.mean(), losses=losses.detach(), logit=logit.detach())

@@ -1,0 +1,1 @@
+"""What need not be computed again: latents, text states and the reference's errors, on disk."""

@@ -1,0 +1,36 @@
+"""What one forward pass is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from training.models.base import Conditioning
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """B pairs on the model's device, winners first and then their losers: latents and noise float32 (2B, C, h, w),
+    times (2B,), conditioning of 2B prompts, geometry int64 (2B, 6). A pair shares noise, time and prompt.
+
+    `preference` (B,) is the probability that the winner is the better image, `weight` (B,) of mean 1 over the run's
+    pairs. `pairs` are their places among the run's pairs, `prompts` their original captions. `reference` (2B,) holds
+    the reference's errors where they are cached, `features` the winners' and losers' unit vectors (2B, D) where the
+    method compares pairs.
+    """
+
+    pairs: Tensor
+    prompts: list[str]
+    latents: Tensor
+    noise: Tensor
+    times: Tensor
+    conditioning: Conditioning
+    geometry: Tensor
+    preference: Tensor
+    weight: Tensor
+    reference: Tensor | None = None
+    features: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.prompts)

@@ -1,0 +1,1 @@
+"""Losses as pure functions of per-sample errors; no model and no data in here."""
