@@ -57,7 +57,8 @@ class Material:
         images = torch.cat([self.winner[places], self.loser[places]])
         latents = self.latents[images]
         noise = torch.stack([each.noise(tuple(latents.shape[1:])) for each in draws])
-        times = self.model.times(torch.tensor([each.time for each in draws], dtype=torch.float64))
+        uniform = torch.tensor([each.time for each in draws], dtype=torch.float64)
+        times = self.model.times(uniform)
         prompts = [self.rows.prompts[visit.pair] for visit in visits]
         device = self.model.device
         return PairBatch(
@@ -66,6 +67,7 @@ class Material:
             latents=latents.to(device),
             noise=noise.repeat(2, 1, 1, 1).to(device),
             times=times.repeat(2).to(device),
+            uniform=uniform,
             conditioning=self._told(["" if d.dropped else p for d, p in zip(draws, prompts, strict=True)]).twice(),
             geometry=self.geometry[images].to(device),
             preference=self.rows.preference[places].to(device),
