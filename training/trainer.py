@@ -21,7 +21,7 @@ from ranking.subsets.catalog import get_subset
 from training.config import parse_config
 from training.data.material import load_material
 from training.data.pairs import from_store
-from training.loop.steps import train_steps
+from training.loop.training import Training
 from training.models.load import load_model
 from training.progress import Progress, silent
 from workers.identity import worker_name
@@ -83,14 +83,16 @@ def train(
         steps = []
         with (folder / "metrics.jsonl").open("x") as file:
             beaten = -_HEARTBEAT_SECONDS
-            for step in train_steps(model, material, config):
+            training = Training(model, material, config)
+            while training.step < config.steps:
+                step = training.advance()
                 steps.append(step)
                 file.write(json.dumps(asdict(step)) + "\n")
                 tell("train", step.step + 1, config.steps)
                 if time.monotonic() - beaten > _HEARTBEAT_SECONDS:
                     beat_run(store, run_id)
                     beaten = time.monotonic()
-        model.save(folder, model.denoiser)
+        model.save(folder, training.denoiser)
         output = f"runs/{run_id}/output-{attempt[:12]}"
         _place(store, folder, output)
     finally:

@@ -1,6 +1,7 @@
 """A run from plan to marker, on a model of a few thousand weights."""
 
 import math
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from training import trainer
 from training.config import TrainConfig
 from training.data.material import Material, load_material
 from training.data.pairs import PairRows, from_store
-from training.loop.steps import Step, train_steps
+from training.loop.steps import Step
+from training.loop.training import Training
 from training.models.base import DiffusionModel
 from training.models.load import load_model
 from training.trainer import train
@@ -25,6 +27,12 @@ from training.trainer import train
 def config_of(model: Path, **changes: Any) -> TrainConfig:
     values = {"steps": 3, "batch": 4, "warmup": 0, "learning_rate": 1e-3, "device": "cpu", "evaluation": None}
     return TrainConfig(model=str(model), **(values | changes))
+
+
+def train_steps(model: DiffusionModel, material: Material, config: TrainConfig) -> Iterator[Step]:
+    training = Training(model, material, config)
+    while training.step < config.steps:
+        yield training.advance()
 
 
 def plan(store: Store, subset: Subset, config: TrainConfig) -> str:
