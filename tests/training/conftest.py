@@ -1,78 +1,38 @@
-"""A Stable-Diffusion-shaped model of a few thousand random weights, and a subset of real little pictures."""
+"""Tiny models of each family, made once, and a subset of real little pictures."""
 
-import warnings
 from pathlib import Path
 
 import pytest
-import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from pickapic_factory import rows
 from subsets import all_pairs
-from transformers import CLIPTextConfig, CLIPTextModel
+from tiny_models import save_sd, save_sd3, save_sdxl
 
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
-from training.toyworld.tokenizer import CONTEXT, build_tokenizer
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline folder as diffusers saves one; 32 px, 16×16×4 latents."""
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer()
-    unet = UNet2DConditionModel(
-        block_out_channels=(4, 8),
-        layers_per_block=1,
-        sample_size=16,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=8,
-        attention_head_dim=4,
-        norm_num_groups=2,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=[4, 8],
-        down_block_types=["DownEncoderBlock2D"] * 2,
-        up_block_types=["UpDecoderBlock2D"] * 2,
-        latent_channels=4,
-        norm_num_groups=2,
-        sample_size=32,
-    )
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=8,
-        intermediate_size=16,
-        num_attention_heads=2,
-        num_hidden_layers=2,
-        max_position_embeddings=CONTEXT,
-        bos_token_id=len(tokenizer) - 2,
-        eos_token_id=len(tokenizer) - 1,
-        pad_token_id=len(tokenizer) - 1,
-    )
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-    folder = tmp_path_factory.mktemp("tiny-model")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        StableDiffusionPipeline(
-            vae=vae,
-            text_encoder=CLIPTextModel(text),
-            tokenizer=tokenizer,
-            unet=unet,
-            scheduler=scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        ).save_pretrained(folder)
-    return folder
+    """Stable Diffusion 1.x: a pipeline folder as diffusers saves one; 32 px, 16×16×4 latents, predicts the noise."""
+    return save_sd(tmp_path_factory.mktemp("tiny-sd"))
+
+
+@pytest.fixture(scope="session")
+def tiny_sd_v(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same shape, predicting the velocity as SD 2.1 does."""
+    return save_sd(tmp_path_factory.mktemp("tiny-sd-v"), prediction="v_prediction")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SDXL: two text encoders, pooled states, time ids; 32 px, 16×16×4 latents."""
+    return save_sdxl(tmp_path_factory.mktemp("tiny-sdxl"))
+
+
+@pytest.fixture(scope="session")
+def tiny_sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stable Diffusion 3 without its T5: a transformer under flow matching; 32 px, 16×16×16 latents."""
+    return save_sd3(tmp_path_factory.mktemp("tiny-sd3"))
 
 
 @pytest.fixture
