@@ -17,8 +17,8 @@ class PairBatch:
 
     `preference` (B,) is the probability that the winner is the better image, `weight` (B,) of mean 1 over the run's
     pairs. `pairs` are their places among the run's pairs, `prompts` their original captions. `reference` (2B,) holds
-    the reference's errors where they are cached, `features` the winners' and losers' unit vectors (2B, D) where the
-    method compares pairs.
+    the reference's errors where they are cached, `features` (2B, 2, D) the unit vectors of each image, [:, 0], and of
+    its original prompt, [:, 1], where the method compares pairs.
     """
 
     pairs: Tensor

@@ -9,9 +9,7 @@ from training.losses.outcome import Outcome
 
 def sft(policy: Tensor, *, weight: Tensor | None = None) -> Outcome:
     """The mean denoising error of the winners, each times `weight` (B,) if given: the usual objective of a diffusion
-    model on the preferred images alone (Ho et al. 2020, arXiv 2006.11239, eq. 14). `policy` is float32 errors (2B,),
-    winners first; the losers are not looked at."""
-    losses = policy.chunk(2)[0]
-    if weight is not None:
-        losses = weight * losses
+    model on the preferred images alone (Ho et al. 2020, arXiv 2006.11239, eq. 14). `policy` is float32 errors (B,), of
+    the winners only: losers need not be run."""
+    losses = policy if weight is None else weight * policy
     return Outcome(loss=losses.mean(), losses=losses.detach())
