@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
-from ranking.errors import UNUSABLE, NotFoundError, StoreError
+from ranking.errors import StoreError
 from ranking.features.fields import Field
-from ranking.names import canonical_json, parse_json
-from ranking.store.blobs import Store
+from ranking.names import canonical_json
+from ranking.store.kept import kept_file
 from ranking.store.parquet import SCANNED, DataFile, put_parquet
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def columns_key(table: PairTable, columns: ColumnSet) -> str:
 
 def find_columns(table: PairTable, columns: ColumnSet) -> Path | None:
     """The file of a column set that was computed before and is whole, or None. Computes nothing."""
-    return _find(table.store, columns_key(table, columns))
+    return kept_file(table.store, columns_key(table, columns), Columns)
 
 
 def _folder(table: PairTable, columns: ColumnSet) -> str:
@@ -91,7 +91,7 @@ def column_file(table: PairTable, columns: ColumnSet) -> Path:
     Built on the first call, hashed on every other; one that is damaged or lost is built again.
     """
     store, key = table.store, columns_key(table, columns)
-    found = _find(store, key)
+    found = kept_file(store, key, Columns)
     if found is None:
         table.confirm()  # nothing is kept that was computed from a file whose hash is still to come
         file = put_parquet(store, _folder(table, columns), columns.schema, columns.build(table), layout=SCANNED)
@@ -99,24 +99,7 @@ def column_file(table: PairTable, columns: ColumnSet) -> Path:
             raise StoreError(f"{key} has {file.rows} rows for {table.wide.table.rows} pairs", code="damaged")
         kept = Columns(columns.name, columns.version, table.dataset, _of(table, columns), file)
         store.put_if_absent(key, canonical_json(asdict(kept)))
-        found = _find(store, key)
+        found = kept_file(store, key, Columns)
     if found is None:
         raise StoreError(f"{key} was damaged while it was built", code="damaged", hint="try again")
     return found
-
-
-def _find(store: Store, key: str) -> Path | None:
-    if not store.exists(key):
-        return None
-    kept: Columns | None = None
-    try:
-        record: dict[str, Any] = parse_json(store.get(key), where=key)
-        kept = Columns(**record | {"table": DataFile(**record["table"])})
-        return store.checked_path(kept.table.file, kept.table.sha256)
-    except (KeyError, TypeError, NotFoundError, StoreError) as error:
-        if isinstance(error, StoreError) and error.code == UNUSABLE:
-            raise  # a store out of reach has damaged nothing
-    store.delete(key)
-    if kept is not None:
-        store.delete(kept.table.file)
-    return None

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from ranking import duck
 from ranking.datasets import Dataset, dataset_names, get_dataset
-from ranking.errors import NotFoundError, StoreError, UnknownNameError, UsageError
+from ranking.errors import NotFoundError, UnknownNameError, UsageError
 from ranking.flags.book import MARKED, Book, history_of, mark_id_sql, read_book, standing
-from ranking.flags.records import FLAGS, Batch, Mark, Withdrawal, flag_folder, parse_record, put_record
+from ranking.flags.records import FLAGS, Batch, Mark, Withdrawal, flag_folder, parse_record, put_record, put_withdrawal
 from ranking.flags.words import check_door, check_kind, check_who, check_why
 from ranking.names import utc_now
 from ranking.store.blobs import Store
@@ -96,13 +96,7 @@ def withdraw(
     """
     by, why, door = check_who(by), check_why(why), check_door(door)
     home = home_of(store, flag_id, dataset=dataset)
-    record = Withdrawal(flag_id, home, by, why, door, utc_now())
-    if put_record(store, record):
-        return record, True
-    found = parse_record(store.get(record.key), record.key)
-    if not isinstance(found, Withdrawal):
-        raise StoreError(f"{record.key} is no withdrawal", code="damaged")
-    return found, False
+    return put_withdrawal(store, Withdrawal(flag_id, home, by, why, door, utc_now()))
 
 
 def dataset_of(store: Store, pair_id: str, *, dataset: str | None = None) -> str:

@@ -117,6 +117,16 @@ def put_record(store: Store, record: Record) -> bool:
     return store.put_if_absent(record.key, canonical_json(asdict(record)))
 
 
+def put_withdrawal(store: Store, record: Withdrawal) -> tuple[Withdrawal, bool]:
+    """Keep a withdrawal: the one that stands, which is another's who was first, and whether it is new."""
+    if put_record(store, record):
+        return record, True
+    found = read_record(store, record.key)
+    if not isinstance(found, Withdrawal):
+        raise StoreError(f"{record.key} is no withdrawal", code="damaged")
+    return found, False
+
+
 def read_record(store: Store, key: str) -> Record:
     """The record under a key of `flags/` or `takedowns/`; StoreError if it does not read or lies elsewhere than it
     says."""

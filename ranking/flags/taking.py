@@ -6,10 +6,10 @@ import pyarrow as pa
 
 from ranking import duck
 from ranking.datasets import Dataset, dataset_names, get_dataset
-from ranking.errors import NotFoundError, StoreError, UnknownNameError, UsageError
+from ranking.errors import NotFoundError, UnknownNameError, UsageError
 from ranking.flags.copies import image_sha256, uids_taken
 from ranking.flags.purge import purge_thumbnails
-from ranking.flags.records import TAKEDOWNS, TakeDown, Withdrawal, parse_record, put_record
+from ranking.flags.records import TAKEDOWNS, TakeDown, Withdrawal, parse_record, put_record, put_withdrawal
 from ranking.flags.takedowns import read_takedowns, standing_of, taken_of
 from ranking.flags.words import check_door, check_who, check_why
 from ranking.images.reader import FetchUrl
@@ -85,13 +85,7 @@ def withdraw_takedown(store: Store, takedown_id: str, *, by: str, why: str = "",
     who, reason, door = check_who(by), check_why(why), check_door(door)
     if not is_takedown(store, takedown_id):
         raise NotFoundError(f"there is no take-down {takedown_id}", hint="`pairsieve flags list` shows them")
-    record = Withdrawal(takedown_id, None, who, reason, door, utc_now())
-    if put_record(store, record):
-        return record, True
-    found = parse_record(store.get(record.key), record.key)
-    if not isinstance(found, Withdrawal):
-        raise StoreError(f"{record.key} is no withdrawal", code="damaged")
-    return found, False
+    return put_withdrawal(store, Withdrawal(takedown_id, None, who, reason, door, utc_now()))
 
 
 def is_takedown(store: Store, flag_id: str) -> bool:

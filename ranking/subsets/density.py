@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ranking.embeddings import Embeddings, read_embeddings
-from ranking.errors import UNUSABLE, NotFoundError, StoreError, UnknownNameError, UsageError
+from ranking.errors import StoreError, UnknownNameError, UsageError
 from ranking.features.pairs import PairTable
-from ranking.names import canonical_json, parse_json
-from ranking.store.blobs import Store
+from ranking.names import canonical_json
+from ranking.store.kept import kept_file
 from ranking.store.parquet import SCANNED, DataFile, put_parquet
 from ranking.subsets.vectors import FLOOR, SIDE, WIDEST, on_grid, squared_distance_to
 
@@ -90,7 +89,7 @@ def prompt_density(
         raise UsageError(f"there is no neighbour number {neighbours}", hint="ask for 1 or more")
     sha = table.snapshot.sha[:16]
     key = f"density/{sha}/{table.dataset}.{embedding}.{neighbours}.v{VERSION}.json"
-    found = _find(table.store, key)
+    found = kept_file(table.store, key, Density)
     if found is None:
         points = read_embeddings(table.store, table.snapshot, table.dataset, embedding, kind="prompt")
         logs = log_distances(points, neighbours=neighbours, progress=progress)
@@ -100,7 +99,7 @@ def prompt_density(
         file = put_parquet(table.store, f"density/{sha}", DENSITY, rows.to_batches(), layout=SCANNED)
         kept = Density(table.dataset, table.snapshot.sha, embedding, neighbours, VERSION, file)
         table.store.put_if_absent(key, canonical_json(asdict(kept)))
-        found = _find(table.store, key)
+        found = kept_file(table.store, key, Density)
     if found is None:
         raise StoreError(f"{key} was damaged while it was built", code="damaged", hint="try again")
     return pq.read_table(found, partitioning=None)
@@ -109,21 +108,3 @@ def prompt_density(
 def _sample(keys: Sequence[str]) -> npt.NDArray[np.int64]:
     hashed = [sha256(key.encode()).digest() for key in keys]
     return np.array(sorted(sorted(range(len(keys)), key=hashed.__getitem__)[:SAMPLE]))
-
-
-def _find(store: Store, key: str) -> Path | None:
-    """The kept file, hashed; what is damaged is removed, to be made again."""
-    if not store.exists(key):
-        return None
-    kept: Density | None = None
-    try:
-        record: dict[str, Any] = parse_json(store.get(key), where=key)
-        kept = Density(**record | {"table": DataFile(**record["table"])})
-        return store.checked_path(kept.table.file, kept.table.sha256)
-    except (KeyError, TypeError, NotFoundError, StoreError) as error:
-        if isinstance(error, StoreError) and error.code == UNUSABLE:
-            raise  # a store out of reach has damaged nothing
-    store.delete(key)
-    if kept is not None:
-        store.delete(kept.table.file)
-    return None

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from training.toyworld.dataset import SCHEMA, Written, write_dataset
+from ranking.subsets.export.tables import PICKAPIC
+from training.toyworld.dataset import Written, write_dataset
 from training.toyworld.world import is_held_out, parse_prompt
 
 
@@ -25,8 +26,8 @@ def pairs(written: Written) -> list[dict]:
 
 def test_every_column_of_pick_a_pic_is_there(written: Written) -> None:
     (file,) = written.data.glob("*.parquet")
-    assert pq.read_schema(file).names == SCHEMA.names
-    assert len(SCHEMA) == 19
+    assert pq.read_schema(file).names == PICKAPIC.names
+    assert len(PICKAPIC) == 19
 
 
 def test_labels_are_one_zero_or_halves_and_ties_name_no_best_image(pairs: list[dict]) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from ranking.subsets.export.tables import PICKAPIC
 from training.toyworld import oracle
 from training.toyworld.raters import Answer, NoiseKind, answer_pair, hire_raters
 from training.toyworld.world import GENERATORS, Floats, Pictures, Scene, render, train_scenes
@@ -23,30 +24,6 @@ from training.toyworld.world import GENERATORS, Floats, Pictures, Scene, render,
 ROWS_PER_FILE = 2000
 ROW_GROUP = 250
 _START = datetime(2026, 1, 1, tzinfo=UTC)
-
-SCHEMA = pa.schema(
-    [
-        ("are_different", pa.bool_()),
-        ("best_image_uid", pa.string()),
-        ("caption", pa.string()),
-        ("created_at", pa.timestamp("ns")),
-        ("has_label", pa.bool_()),
-        ("image_0_uid", pa.string()),
-        ("image_0_url", pa.string()),
-        ("image_1_uid", pa.string()),
-        ("image_1_url", pa.string()),
-        ("jpg_0", pa.binary()),
-        ("jpg_1", pa.binary()),
-        ("label_0", pa.float64()),
-        ("label_1", pa.float64()),
-        ("model_0", pa.string()),
-        ("model_1", pa.string()),
-        ("ranking_id", pa.int64()),
-        ("user_id", pa.int64()),
-        ("num_example_per_prompt", pa.int64()),
-        ("__index_level_0__", pa.int64()),
-    ]
-)
 
 TRUTH_SCHEMA = pa.schema(
     [
@@ -189,7 +166,7 @@ def _write(
     files = max(1, -(-len(rows) // ROWS_PER_FILE))
     for number in range(files):
         part = rows[number * ROWS_PER_FILE : (number + 1) * ROWS_PER_FILE]
-        table = pa.Table.from_pylist(part, schema=SCHEMA)
+        table = pa.Table.from_pylist(part, schema=PICKAPIC)
         pq.write_table(table, data / f"train-{number:05d}-of-{files:05d}.parquet", row_group_size=ROW_GROUP)
 
     first, second, ids = (np.array(column) for column in zip(*truth, strict=True))
