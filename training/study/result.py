@@ -21,8 +21,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ranking.studies import Cell, Study
+from training.intervals import Estimate
 from training.study.arms import circular
-from training.study.statistics import RESAMPLES, Compared, Estimate, compare
+from training.study.statistics import RESAMPLES, Compared, compare
 from training.study.tallies import Tally
 
 _DIGITS = 9

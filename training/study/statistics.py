@@ -3,37 +3,25 @@ differences are paired."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from training.intervals import Estimate, Floats, between, effective, wilson
 from training.study.judges import Reduce
 from training.study.tallies import Tally
 
 RESAMPLES = 2000
 _BLOCK = 40
 _SEED = 0
-_Z = 1.959963984540054
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval over prompts: percentiles of the bootstrap, or of a proportion that is 0 or 1, of
-    which no resample knows another, what `wilson` and `between` say."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
 class Compared:
     """What one judge says of one arm: the mean over its seeds, the value of each, and how much more that is than the
-    control `random` has (None for that itself, or where a study is without)."""
+    control `random` has (None for that itself, or where a study is without). Intervals are over prompts: percentiles of
+    the bootstrap, or of a proportion that is 0 or 1, of which no resample knows another, `wilson` and `between`."""
 
     mean: Estimate
     seeds: dict[int, float]
@@ -72,7 +60,7 @@ def compare(
         members.setdefault(arm, []).append(column)
     point = {arm: float(values[columns].mean()) for arm, columns in members.items()}
     drawn = {arm: draws[:, columns].mean(axis=1) for arm, columns in members.items()}
-    means = {arm: _estimate(point[arm], drawn[arm]) for arm in members}
+    means = {arm: Estimate.of(point[arm], drawn[arm]) for arm in members}
     one_sided = {arm for arm in members if how == "proportion" and point[arm] in (0.0, 1.0)}
     for arm in one_sided:
         means[arm] = wilson(point[arm], effective(sums[1][:, members[arm]].mean(axis=1)))
@@ -80,33 +68,11 @@ def compare(
     for arm in members:
         over = None
         if baseline in members and arm != baseline:
-            over = _estimate(point[arm] - point[baseline], drawn[arm] - drawn[baseline])
+            over = Estimate.of(point[arm] - point[baseline], drawn[arm] - drawn[baseline])
             over = between(means[arm], means[baseline]) if one_sided & {arm, baseline} else over
         seeds = {seed: float(values[column]) for column, (name, seed) in enumerate(cells) if name == arm}
         found[arm] = Compared(means[arm], seeds, over)
     return found
-
-
-def effective(whole: Floats) -> float:
-    """As how many independent things clusters of these sizes count at least (Kish): (Σ n)² / Σ n²."""
-    return float(whole.sum() ** 2 / (whole**2).sum()) if whole.any() else 0.0
-
-
-def wilson(share: float, n: float) -> Estimate:
-    """A proportion of n independent things with Wilson's score interval, 95 %."""
-    if n <= 0:
-        return Estimate(share, np.nan, np.nan)
-    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    reach = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return Estimate(share, float(max(0.0, middle - reach)), float(min(1.0, middle + reach)))
-
-
-def between(first: Estimate, second: Estimate) -> Estimate:
-    """The difference of two estimates as if independent, by the limits of each (Newcombe's hybrid method)."""
-    value = first.value - second.value
-    down = np.hypot(first.value - first.low, second.high - second.value)
-    up = np.hypot(first.high - first.value, second.value - second.low)
-    return Estimate(value, float(value - down), float(value + up))
 
 
 def _resamples(prompts: int, resamples: int) -> Iterator[Floats]:
@@ -116,9 +82,3 @@ def _resamples(prompts: int, resamples: int) -> Iterator[Floats]:
         size = min(_BLOCK, resamples - start)
         picks = rng.integers(0, max(1, prompts), (size, prompts)) + prompts * np.arange(size)[:, None]
         yield np.bincount(picks.ravel(), minlength=size * prompts).reshape(size, prompts).astype(np.float64)
-
-
-def _estimate(value: float, drawn: Floats) -> Estimate:
-    known: Sequence[float] = drawn[np.isfinite(drawn)]
-    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
-    return Estimate(value, float(low), float(high))

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from training.study.statistics import Compared, between, compare, effective, wilson
+from training.intervals import between, effective, wilson
+from training.study.statistics import Compared, compare
 from training.study.tallies import Tally
 
 
