@@ -1,6 +1,8 @@
 """Pieces of work on a store that must survive anything: how to prepare for each, do it, and do it again."""
 
 import json
+import os
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +16,7 @@ from pickapic_factory import rows, write
 from scored import score_table
 
 from ranking import plan
+from ranking.checkpoints import checkpoint_folder, drop_checkpoints, list_checkpoints, put_checkpoint
 from ranking.collection import Ages, collect, plan_collection, restore
 from ranking.datasets import get_dataset
 from ranking.errors import NotFoundError
@@ -21,7 +24,8 @@ from ranking.exchange.imports import import_scores
 from ranking.features.wide import wide_table
 from ranking.ingest import ingest
 from ranking.names import sha256_file, sha256_hex
-from ranking.store.blobs import Store
+from ranking.runs import plan_run
+from ranking.store.blobs import Store, clear_errors
 from ranking.store.commits import commit_scores, list_commits
 from ranking.store.refs import pin, release
 from ranking.store.snapshots import create_snapshot, get_snapshot, latest_snapshot, snapshot_numbers
@@ -208,6 +212,31 @@ def take_scores(store: Store, folder: Path) -> str:
     return f"{report.scorer_id} {report.units_committed + report.units_known} {files}"
 
 
+def with_run(store: Store, folder: Path) -> None:
+    snapshotted(store, folder)
+    everything = {"name": "all", "dataset": "pets", "metric": {"name": "random"}, "take": {"percent": 100}}
+    create_subset(store, parse_recipe(everything), get_snapshot(store, 1))
+    put_aside(store, 3)
+
+
+def put_aside(store: Store, step: int) -> None:
+    """A checkpoint of a run, of which the latest stays, as a training does every so often."""
+    run = plan_run(store, "all", {"steps": 9}).run_id
+    with clear_errors("the state of a training"):
+        state = Path(tempfile.mkdtemp(dir=store.tmp()))
+        (state / "state.json").write_text(f'{{"step":{step}}}')
+        (state / "weights").write_bytes(bytes([step]) * 9000)
+    put_checkpoint(store, run, step, state, attempt=f"{os.getpid():012d}", facts={"steps": 9})
+    drop_checkpoints(store, run, keep=1)
+
+
+def put_aside_again(store: Store, folder: Path) -> str:
+    put_aside(store, 6)
+    latest = list_checkpoints(store, plan_run(store, "all", {"steps": 9}).run_id)[-1]
+    found = checkpoint_folder(store, latest)
+    return f"{latest.step} {(found / 'state.json').read_text()} {sha256_file(found / 'weights')}"
+
+
 SCENARIOS: dict[str, Scenario] = {
     "one key": Scenario(lambda store, folder: None, lambda store, folder: put(store), lambda store, folder: put(store)),
     "commit": Scenario(ingested, lambda store, folder: score(store), scored_again),
@@ -228,6 +257,7 @@ SCENARIOS: dict[str, Scenario] = {
         lambda store, folder: build(store),
     ),
     "subset": Scenario(with_wide_table, lambda store, folder: subset(store), lambda store, folder: subset(store)),
+    "checkpoints": Scenario(with_run, lambda store, folder: put_aside(store, 6), put_aside_again),
     "pins": Scenario(with_pin, pins, pinned_again),
     "collection": Scenario(littered, tidy, tidied_again),
     "restoring": Scenario(collected, put_back, put_back_again),

@@ -16,6 +16,7 @@ from ranking.store.snapshots import Snapshot
 from ranking.store.trash import TRASH, original_key
 
 _REBUILT = "it is built again when it is next asked for"
+_EARLIER = "remove the marker: the run then goes on from an earlier checkpoint, or begins again"
 _BRING_BACK = "run `pairsieve store gc --delete`, which brings back what is named"
 
 
@@ -48,6 +49,9 @@ def named_files(held: Holdings) -> Iterator[NamedFile]:
     for key, cell in held.cells.items():
         part = cell.tallies
         yield NamedFile(part.file, key, part.sha256, part.bytes, part.rows)
+    for key, checkpoint in held.checkpoints.items():
+        for state in checkpoint.files:
+            yield NamedFile(checkpoint.key(state), key, state.sha256, state.bytes, None, todo=_EARLIER)
     for key, trained in held.trained.items():
         for file in (*trained.files, *trained.papers):
             yield NamedFile(trained.key(file), key, file.sha256, file.bytes, None)
@@ -152,6 +156,10 @@ def check_citations(store: Store, held: Holdings, ledger: Ledger) -> None:
         if run.subset not in refs:
             ledger.error(4, key, f"{key} trains on {run.subset}, which is not there")
     runs = {run.run_id for run in held.runs.values()}
+    for key, checkpoint in held.checkpoints.items():
+        ledger.count(4, "citations")
+        if checkpoint.run_id not in runs:
+            ledger.error(4, key, f"{key} is of the run {checkpoint.run_id}, which is not there")
     for key, cell in held.cells.items():
         ledger.count(4, "citations")
         for kind, cited, there in (("subset", cell.subset, refs), ("run", cell.run, runs)):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ranking.audit.report import Ledger
 from ranking.canaries import FOLDER as CANARIES
 from ranking.canaries import Canary, get_canary
+from ranking.checkpoints import Checkpoint, checkpoint_keys, read_checkpoint
 from ranking.datasets import Revision, Slice, list_revisions
 from ranking.errors import NotFoundError, PairsieveError, StoreError
 from ranking.exchange.records import Imported, get_import
@@ -38,6 +39,7 @@ class Holdings:
     pins: dict[str, Pin] = field(default_factory=dict)
     runs: dict[str, RunPlan] = field(default_factory=dict)
     run_ends: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
     studies: dict[str, Study] = field(default_factory=dict)
     cells: dict[str, Cell] = field(default_factory=dict)
     subsets: dict[str, Subset] = field(default_factory=dict)
@@ -142,6 +144,7 @@ def _read_run(store: Store, ledger: Ledger, held: Holdings, run_id: str) -> None
                 if not isinstance(record, dict) or {"done": "result", "dead": "reason"}[end] not in record:
                     raise StoreError(f"{key} does not read as the end of a run")
                 held.run_ends[key] = record
+    held.checkpoints |= _read(store, ledger, 5, checkpoint_keys(store, run_id), read_checkpoint)
     plan = f"runs/{run_id}/plan.json"
     if store.exists(plan):
         held.runs |= _read(store, ledger, 5, [plan], lambda store, _: get_run(store, run_id))

@@ -143,8 +143,10 @@ def _study_files(key: str, named: Named) -> str | None:  # noqa: ARG001
     return "study files" if key.split("/")[3:4] == ["tallies"] else None
 
 
-def _run_outputs(key: str, named: Named) -> str | None:
+def _run_files(key: str, named: Named) -> str | None:
     parts = key.split("/")
+    if parts[2:3] == ["checkpoints"]:
+        return "checkpoints"
     if len(parts) < 4 or not parts[2].startswith("output-") or parts[1] not in named.outputs:
         return None
     return None if "/".join(parts[:3]) == named.outputs[parts[1]] else "run outputs"
@@ -171,7 +173,7 @@ _FOLDERS: dict[str, Callable[[str, Named], str | None]] = {
     "data": _scores,
     "datasets": _dataset_files,
     "subsets": _subset_files,
-    "runs": _run_outputs,
+    "runs": _run_files,
     STUDIES: _study_files,
     SCORERS: _scorer_files,
     **dict.fromkeys(FOLDERS, _derived_tables),

@@ -3,8 +3,10 @@ exist."""
 
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ranking.checkpoints import checkpoint_keys, read_checkpoint
 from ranking.collection.derived import derived_files
 from ranking.datasets import dataset_names, list_revisions
 from ranking.errors import NotFoundError
@@ -20,11 +22,10 @@ from ranking.trained import list_trained
 
 @dataclass(frozen=True)
 class Named:
-    """The keys of files that a marker, revision, snapshot, subset, trained scorer, study or useful derived table names;
-    the units of all datasets; the numbers of snapshots that are the newest, or that a subset, study or pin cites; their
-    hashes,
-    with those of the revisions that they saw or that are the newest; and for each run that has ended the folder of
-    the output that counts, or None."""
+    """The keys of files that a marker, revision, snapshot, subset, trained scorer, study, useful derived table or
+    checkpoint of a run that is not done names; the units of all datasets; the numbers of snapshots that are the newest,
+    or that a subset, study or pin cites; their hashes, with those of the revisions that they saw or that are the
+    newest; and for each run that has ended the folder of the output that counts, or None."""
 
     files: frozenset[str]
     units: frozenset[str]
@@ -68,7 +69,9 @@ def read_named(store: Store) -> Named:
     shas.update(cited.values())
     for derived in derived_files(store, frozenset(shas)).values():
         files.update(part.file for part in derived)
-    return Named(frozenset(files), frozenset(units), frozenset(cited), frozenset(shas), ended_runs(store))
+    outputs = ended_runs(store)
+    files.update(_checkpoint_files(store, outputs))
+    return Named(frozenset(files), frozenset(units), frozenset(cited), frozenset(shas), outputs)
 
 
 def ended_runs(store: Store) -> dict[str, str | None]:
@@ -80,6 +83,20 @@ def ended_runs(store: Store) -> dict[str, str | None]:
         elif store.exists(run_key(run_id, "dead")):
             ended[run_id] = None
     return ended
+
+
+def _checkpoint_files(store: Store, outputs: dict[str, str | None]) -> Iterator[str]:
+    """The files and markers of checkpoints that somebody may still go on from, those of dead runs too."""
+    for run_id in store.children("runs"):
+        if outputs.get(run_id) is not None:
+            continue
+        for key in checkpoint_keys(store, run_id):
+            try:
+                checkpoint = read_checkpoint(store, key)
+            except NotFoundError:
+                continue  # passed by meanwhile
+            yield key
+            yield from (checkpoint.key(file) for file in checkpoint.files)
 
 
 def store_time(store: Store) -> float:

@@ -27,7 +27,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-@pytest.mark.parametrize("scenario", ["commit", "ingest", "snapshot", "wide table", "subset", "collection"])
+@pytest.mark.parametrize(
+    "scenario", ["commit", "ingest", "snapshot", "wide table", "subset", "collection", "checkpoints"]
+)
 def test_a_full_disk_costs_the_work_and_nothing_else(small_disk: Path, tmp_path: Path, scenario: str) -> None:
     work = SCENARIOS[scenario]
     store = Store.open(small_disk / "store")

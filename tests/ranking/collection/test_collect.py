@@ -11,6 +11,7 @@ from scored import score_all, score_table
 from studied import add_study
 
 from ranking import plan
+from ranking.checkpoints import put_checkpoint
 from ranking.collection import Ages, collect, plan_collection, restore, store_time
 from ranking.collection.candidates import extent
 from ranking.datasets import Dataset, get_dataset
@@ -271,6 +272,28 @@ def test_only_outputs_that_an_ended_run_does_not_name_go(store: Store, snapshot:
     bury_run(store, dead, reason="tried three times")
     age_all(store, "runs", days=8)
     assert run(store) == sorted([outputs[done, "1"], outputs[dead, "1"], outputs[dead, "2"]])
+
+
+def test_checkpoints_stay_until_their_run_is_done_and_what_no_marker_names_goes(
+    store: Store, snapshot: Snapshot
+) -> None:
+    subset = create_subset(store, parse_recipe(recipe()), snapshot)
+    done, dead, going = (plan_run(store, subset.ref, {"seed": n}).run_id for n in range(3))
+    for run_id in (done, dead, going):
+        state = store.tmp() / run_id
+        state.mkdir()
+        (state / "weights").write_bytes(b"x")
+        put_checkpoint(store, run_id, 7, state, attempt="a" * 32, facts={})
+        store.put_if_absent(f"runs/{run_id}/checkpoints/0000000009/{'b' * 12}/weights", b"killed before its marker")
+    finish_run(store, done, {"output": f"runs/{done}/output-2"})
+    bury_run(store, dead, reason="the loss is nan")
+    age_all(store, "runs", days=8)
+    unfinished = [f"runs/{run_id}/checkpoints/0000000009/{'b' * 12}/weights" for run_id in (done, dead, going)]
+    useless = [
+        f"runs/{done}/checkpoints/0000000007.json",
+        f"runs/{done}/checkpoints/0000000007/{'a' * 12}/weights",
+    ]
+    assert run(store) == sorted(unfinished + useless)
 
 
 def more_pairs(store: Store, tmp_path: Path) -> Snapshot:
