@@ -1,11 +1,13 @@
 """A run from plan to marker, on a model of a few thousand weights."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -15,8 +17,11 @@ from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from training import trainer
 from training.config import TrainConfig
+from training.data.buckets import square
+from training.data.framing import Framing
 from training.data.material import Material, load_material
-from training.data.pairs import PairRows, from_store
+from training.data.pairs import from_store
+from training.data.rows import PairRows
 from training.loop.steps import Step
 from training.loop.training import Training
 from training.models.base import DiffusionModel
@@ -109,12 +114,18 @@ def test_the_reference_never_moves(store: Store, subset: Subset, tiny_model: Pat
 
 def opposites(model: DiffusionModel, config: TrainConfig, **more: torch.Tensor) -> Material:
     """Eight pairs whose winners are all of ones and whose losers are all of minus ones."""
-    ones, names = torch.ones(8), [f"{i}" for i in range(8)]
-    rows = PairRows("x@1", names, ["a red star"] * 8, names, names, more.get("preference", ones), ones)
-    latents = torch.cat([torch.full((8, 4, 8, 8), 1.0), torch.full((8, 4, 8, 8), -1.0)])
-    places = torch.arange(8)
-    geometry = torch.zeros((16, 6), dtype=torch.long)
-    return Material(model, config, rows, latents, geometry, places, places + 8, more.get("weight", ones))
+    ones, names, places = torch.ones(8), pa.array([f"{i}" for i in range(8)]), np.arange(8, dtype=np.int32)
+    uids, prompt = pa.array([*(["winner"] * 8), *(["loser"] * 8)]), np.zeros(8, np.int32)
+    preference = more.get("preference", ones)
+    rows = PairRows("x@1", names, pa.array(["a red star"]), prompt, uids, places, places + 8, preference, ones)
+
+    def latents(uids: Sequence[str], framings: Sequence[Framing]) -> tuple[torch.Tensor, torch.Tensor]:
+        values = torch.tensor([1.0 if uid == "winner" else -1.0 for uid in uids])
+        return values.view(-1, 1, 1, 1).expand(-1, 4, 8, 8), torch.zeros((len(uids), 6), dtype=torch.long)
+
+    return Material(
+        model, config, rows, square(8, 16), more.get("weight", ones), latents=latents, prompts=model.encode_prompts
+    )
 
 
 def test_training_learns_the_order_of_its_pairs(tiny_model: Path) -> None:

@@ -4,78 +4,121 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ranking.errors import PairsieveError
-from ranking.images import ImageError, decode_rgb
 from training.config import TrainConfig
 from training.data.batch import PairBatch
-from training.data.draws import draw
-from training.data.order import Visit
-from training.data.pairs import PairRows, PairSource
-from training.data.pictures import frame
+from training.data.buckets import Buckets, square
+from training.data.draws import Draw, draw
+from training.data.framing import Framing
+from training.data.held import hold_latents
+from training.data.looks import looks_of
+from training.data.order import Order, Visit
+from training.data.pairs import PairSource
+from training.data.protocols import Features, Latents, Prompts, References
+from training.data.rows import PairRows
 from training.models.base import Conditioning, DiffusionModel
-
-_ENCODE_BATCH = 64
 
 
 @dataclass(frozen=True)
 class Material:
-    """The usable pairs (`rows`) with latents of their distinct images, float32 (M, C, h, w), places in them, and the
-    geometry of each. `skipped` counts pairs with an image that could not be read. `weight` has mean 1."""
+    """The usable pairs (`rows`) and what their batches are put together from. `weight` (N,) has mean 1. `skipped`
+    counts pairs with an image that could not be read."""
 
     model: DiffusionModel
     config: TrainConfig
     rows: PairRows
-    latents: Tensor
-    geometry: Tensor
-    winner: Tensor
-    loser: Tensor
+    buckets: Buckets
     weight: Tensor
+    latents: Latents
+    prompts: Prompts
+    references: References | None = None
+    features: Features | None = None
     skipped: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def order(self, *, size: int, spread: bool = False) -> Order:
+        """The order of these pairs in steps of `size`; `spread` over prompts for methods that compare pairs."""
+        return Order(
+            len(self),
+            size=size,
+            seed=self.config.seed,
+            buckets=self.buckets.of if len(self.buckets.sizes) > 1 else None,
+            prompts=self.rows.prompt if spread else None,
+        )
+
+    def number(self, visit: Visit) -> int:
+        """Which of its pair's draws a visit is: itself, or modulo K where K draws are fixed."""
+        fixed = self.config.cache.reference_draws
+        return visit.number if fixed is None else visit.number % fixed
+
+    def draw(self, visit: Visit) -> Draw:
+        """What chance gives a visit."""
+        (pair_id,) = self.rows.ids_of([visit.pair])
+        return draw(self.config.seed, pair_id, self.number(visit), self.config.data)
+
+    def framings(self, visits: Sequence[Visit]) -> list[Framing]:
+        """How the pictures of these visits are framed; a winner as its loser."""
+        return [self.draw(visit).framing(self.buckets.sizes[self.buckets.of[visit.pair]]) for visit in visits]
+
     def batch(self, visits: Sequence[Visit]) -> PairBatch:
-        """The examples of these visits."""
-        data = self.config.data
+        """The examples of these visits, all of one bucket."""
+        framings = self.framings(visits)
+        return self.assembled(visits, *self.latents(self.images(visits), framings + framings))
+
+    def images(self, visits: Sequence[Visit]) -> list[str]:
+        """The uids of the winners, then of the losers."""
+        return self.rows.images_of([visit.pair for visit in visits])
+
+    def assembled(self, visits: Sequence[Visit], latents: Tensor, geometry: Tensor) -> PairBatch:
+        """The same where the latents (2B, C, h, w) and geometry (2B, 6) are there already."""
         places = torch.tensor([visit.pair for visit in visits])
-        draws = [
-            draw(
-                self.config.seed,
-                self.rows.pair_ids[visit.pair],
-                visit.number,
-                prompt_dropout=data.prompt_dropout,
-                flip=data.flip,
-            )
-            for visit in visits
-        ]
-        images = torch.cat([self.winner[places], self.loser[places]])
-        latents = self.latents[images]
+        draws = [self.draw(visit) for visit in visits]
         noise = torch.stack([each.noise(tuple(latents.shape[1:])) for each in draws])
         uniform = torch.tensor([each.time for each in draws], dtype=torch.float64)
-        times = self.model.times(uniform)
-        prompts = [self.rows.prompts[visit.pair] for visit in visits]
+        prompts = self.rows.prompts_of([visit.pair for visit in visits])
         device = self.model.device
+        references = features = None
+        if self.references is not None:
+            ids, numbers = self.rows.ids_of(places.tolist()), [self.number(visit) for visit in visits]
+            references = self.references(ids, numbers).to(device)
+        if self.features is not None:
+            features = self.features(prompts + prompts, self.images(visits)).to(device)
         return PairBatch(
             pairs=places,
             prompts=prompts,
             latents=latents.to(device),
             noise=noise.repeat(2, 1, 1, 1).to(device),
-            times=times.repeat(2).to(device),
+            times=self.model.times(uniform).repeat(2).to(device),
             uniform=uniform,
-            conditioning=self._told(["" if d.dropped else p for d, p in zip(draws, prompts, strict=True)]).twice(),
-            geometry=self.geometry[images].to(device),
+            conditioning=self._told(prompts, [each.dropped for each in draws]).twice(),
+            geometry=geometry.to(device),
             preference=self.rows.preference[places].to(device),
             weight=self.weight[places].to(device),
+            reference=references,
+            features=features,
         )
 
-    def _told(self, prompts: list[str]) -> Conditioning:
-        return self.model.encode_prompts(prompts)
+    def _told(self, prompts: Sequence[str], dropped: Sequence[bool]) -> Conditioning:
+        """What the denoiser is told: a caption, or what stands for none where it was dropped."""
+        told = self.prompts(prompts).to(self.model.device)
+        if not any(dropped):
+            return told
+        nothing = self.model.no_prompt(self.config.data.empty_prompt).to(self.model.device)
+        chosen = torch.tensor(dropped, device=self.model.device)
+        return Conditioning(
+            {
+                name: torch.where(chosen.view(-1, *[1] * (value.ndim - 1)), nothing.tensors[name], value)
+                for name, value in told.tensors.items()
+            }
+        )
 
 
 def load_material(
@@ -89,45 +132,33 @@ def load_material(
 
     Raises PairsieveError where no pair has two readable images.
     """
-    rows = source.rows
+    rows = source.rows.without_ties() if config.data.ties == "drop" else source.rows
     side = config.data.resolution or model.resolution
-    uids = {*rows.winners, *rows.losers}
-    found = source.pictures(uids)
-    place: dict[str, int] = {}
-    latents: list[Tensor] = []
-    geometry: list[tuple[int, ...]] = []
-    done = 0
-    while batch := list(islice(found, _ENCODE_BATCH)):
-        framed = []
-        for uid, data in batch:
-            try:
-                framed.append(frame(decode_rgb(data), (side, side)))
-            except ImageError:
-                continue
-            place[uid] = len(place)
-        if framed:
-            latents.append(model.encode_pixels(torch.stack([each.pixels for each in framed])).cpu())
-            geometry += [each.geometry for each in framed]
-        done += len(batch)
-        if on_images:
-            on_images(done, len(uids))
-    usable = [i for i in range(len(rows)) if rows.winners[i] in place and rows.losers[i] in place]
-    if not usable:
-        raise PairsieveError(
-            f"no pair of subset {rows.ref} has two readable images",
-            code="no-images",
-            hint="check the sources of its dataset",
-        )
+    buckets = square(len(rows), side)
+    looks = looks_of(rows, buckets, config.data)
+    latents, readable = hold_latents(source.pictures, looks, model, on_images=on_images)
+    usable = _usable(rows, looks.places.of(rows.uids.to_pylist()), readable)
     kept = rows.at(usable)
     return Material(
         model=model,
         config=config,
         rows=kept,
-        latents=torch.cat(latents),
-        geometry=torch.tensor(geometry),
-        winner=torch.tensor([place[uid] for uid in kept.winners]),
-        loser=torch.tensor([place[uid] for uid in kept.losers]),
+        buckets=buckets.at(usable),
         # Of mean 1, so that the recipe's weights move effort between pairs and leave the learning rate alone.
         weight=(kept.weight.double() / kept.weight.double().mean()).float(),
+        latents=latents,
+        prompts=model.encode_prompts,
         skipped=len(rows) - len(usable),
     )
+
+
+def _usable(rows: PairRows, places: NDArray[np.int64], readable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    found = (places >= 0) & readable[places]
+    usable = np.flatnonzero(found[rows.winner] & found[rows.loser])
+    if not len(usable):
+        raise PairsieveError(
+            f"no pair of subset {rows.ref} has two readable images",
+            code="no-images",
+            hint="check the sources of its dataset",
+        )
+    return usable

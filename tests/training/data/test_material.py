@@ -17,6 +17,7 @@ from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.select import create_subset
 from training.config import TrainConfig
 from training.data.material import Material, load_material
+from training.data.order import Visit
 from training.data.pairs import from_store
 from training.models.load import load_model
 
@@ -32,9 +33,10 @@ def test_pairs_are_encoded_once_per_image_and_keep_winner_and_loser_apart(
     pairs = material_of(store, subset, tiny_model)
     assert len(pairs) == subset.rows
     assert pairs.skipped == 0
-    assert pairs.latents.shape[1:] == (4, 16, 16)
-    assert len(pairs.latents) <= 13  # twelve pairs in chains share their images
-    assert bool((pairs.winner != pairs.loser).all())
+    batch = pairs.batch([Visit(place, 0) for place in range(len(pairs))])
+    assert batch.latents.shape == (2 * subset.rows, 4, 16, 16)
+    assert len({tuple(each.flatten().tolist()) for each in batch.latents}) <= 13  # pairs in chains share their images
+    assert not bool((batch.latents[: len(pairs)] == batch.latents[len(pairs) :]).all(-1).all(-1).all(-1).any())
 
 
 def test_weights_have_mean_one_over_the_pairs_that_are_used_and_plain_subsets_have_none(
