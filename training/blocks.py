@@ -65,6 +65,30 @@ class EmaConfig(Block):
     every: int = Field(default=1, ge=1, description="optimiser steps between updates")
 
 
+class FlowConfig(Block):
+    """Which noise levels σ in (0, 1) a flow-matching model is trained at; of a schedule's timesteps each is as likely as
+    another. SD3 (Esser et al. 2024) was trained with these defaults and shift 3."""
+
+    density: Literal["logit-normal", "uniform"] = "logit-normal"
+    mean: float = Field(default=0.0, description="of the logit-normal")
+    deviation: float = Field(default=1.0, gt=0, description="of the logit-normal")
+    shift: float | None = Field(
+        default=None, gt=0, description="σ becomes shift·σ/(1+(shift−1)·σ); unset: the model's own, 1: as drawn"
+    )
+
+
+class SaveConfig(Block):
+    """What a run leaves behind of its model, next to metrics and model card."""
+
+    pipeline: bool | None = Field(
+        default=None,
+        description="the whole pipeline, or what was trained alone; unset: the pipeline where the rest is below 64 MiB",
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="of saved weights; steps of fine-tuning are often smaller than bf16 can tell"
+    )
+
+
 class CheckpointConfig(Block):
     """When the whole state of a run is put aside, from which it can go on bit for bit (on the CPU)."""
 

@@ -18,7 +18,9 @@ from training.blocks import (
     DataConfig,
     EmaConfig,
     EvaluationConfig,
+    FlowConfig,
     LoraConfig,
+    SaveConfig,
     WatchConfig,
 )
 from training.methods.options import Dpo, Method
@@ -30,8 +32,14 @@ class TrainConfig(Block):
     """One training. Every field is part of the run's identity."""
 
     model: str = Field(
-        default=TOYWORLD, min_length=1, description='"toyworld", or a folder or hub name of a diffusers pipeline'
+        default=TOYWORLD,
+        min_length=1,
+        description='"toyworld", or a folder or hub name (or name@revision) of a diffusers pipeline',
     )
+    vae: str | None = Field(
+        default=None, min_length=1, description="another VAE, a folder or hub name, as madebyollin/sdxl-vae-fp16-fix"
+    )
+    flow: FlowConfig = FlowConfig()
     method: Method = Dpo()
     lora: LoraConfig | None = Field(default=None, description="null: every weight of the denoiser is trained")
     steps: int = Field(default=160, ge=1, description="optimiser steps")
@@ -53,6 +61,7 @@ class TrainConfig(Block):
     data: DataConfig = DataConfig()
     cache: CacheConfig = CacheConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
+    save: SaveConfig = SaveConfig()
     watch: WatchConfig = WatchConfig()
     seed: int = Field(default=0, ge=0)
     device: Annotated[str, Field(description="auto, cpu, cuda, cuda:1, mps")] = "auto"
