@@ -112,18 +112,20 @@ class Meter:
         self.time_buckets = time_buckets
         self.sums: Tensor | None = None
 
-    @torch.no_grad()
     def add(self, passes: Passes, outcome: Outcome, uniform: Tensor) -> None:
-        """Count a forward pass over B pairs. `uniform` (B,) are the places in time of its draws, in [0, 1)."""
-        count = len(passes.policy) // 2
+        """Count a forward pass over B pairs, both images of each or winners alone. `uniform` (B,) are the places in
+        time of its draws, in [0, 1)."""
+        count = len(passes.weight)
         device = passes.policy.device
         kind = torch.float32 if device.type == "mps" else torch.float64
         unknown = torch.full((count,), math.nan, device=device, dtype=kind)
-        winner, loser = passes.policy.detach().to(kind).chunk(2)
-        winner_change = loser_change = distance = logit = unknown
+        distance = logit = unknown
+        errors = torch.cat([passes.policy.detach().to(kind), unknown])  # losers that were not run are unknown
+        winner, loser = errors[:count], errors[count : 2 * count]
+        winner_change = loser_change = unknown
         if passes.reference is not None:
-            reference_winner, reference_loser = passes.reference.detach().to(kind).chunk(2)
-            winner_change, loser_change = winner - reference_winner, loser - reference_loser
+            anchors = torch.cat([passes.reference.detach().to(kind), unknown])
+            winner_change, loser_change = winner - anchors[:count], loser - anchors[count : 2 * count]
         if passes.prediction is not None and passes.reference_prediction is not None:
             apart = (passes.prediction.detach().float() - passes.reference_prediction.detach().float()).square()
             distance = apart.flatten(1).mean(1).to(kind).reshape(2, -1).mean(0)

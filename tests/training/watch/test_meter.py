@@ -111,6 +111,17 @@ def test_what_a_method_does_not_have_is_nan_and_null_in_files() -> None:
     assert record["winner_error"] == pytest.approx(0.6, abs=1e-6)
 
 
+def test_losers_that_were_not_run_are_unknown() -> None:
+    meter = Meter(2)
+    winners = Passes(POLICY[:2], REFERENCE[:2], torch.ones(2), torch.ones(2))
+    meter.add(winners, make_objective(Sft()).loss(winners), UNIFORM)
+    step = closed(meter)
+    assert step.winner_error == pytest.approx(0.6, abs=1e-6)
+    assert step.winner_change == pytest.approx(0.05, abs=1e-6)
+    assert math.isnan(step.loser_error)
+    assert math.isnan(step.loser_change)
+
+
 def test_the_distance_of_predictions_is_the_mean_over_elements_and_both_images() -> None:
     meter = Meter(1)
     both = passes()
