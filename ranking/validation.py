@@ -20,9 +20,13 @@ _WORDS = {
     "list_type": "must be a list",
     "tuple_type": "must be a list",
     "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
     "float_type": "must be a number",
+    "float_parsing": "must be a number",
     "string_type": "must be a text",
     "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "too_short": "must have {min_length} or more",
 }
 """What pydantic's types of errors are called here; others keep its own words."""

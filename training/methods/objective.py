@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
 from training.losses.dpo import diffusion_dpo
+from training.losses.dspo import dspo
+from training.losses.kto import diffusion_kto
+from training.losses.mapo import mapo
+from training.losses.margins import hinge, ipo
 from training.losses.outcome import Outcome
+from training.losses.robust import robust_dpo
+from training.losses.rpo import diffusion_rpo
 from training.losses.safeguard import loser_scale
 from training.losses.sft import sft
-from training.methods.options import Dpo, Method, Sft
+from training.methods.needs import needs
+from training.methods.options import Dpo, Dspo, Hinge, Ipo, Kto, Mapo, Method, RobustDpo, Rpo, Sft
 
 
 @dataclass(frozen=True)
@@ -62,13 +69,16 @@ class Objective:
         pass."""
         if self.safeguard is None:
             return self.compare(passes)
+        if self.reference_predictions:
+            return self.compare(_held_back(passes, self.safeguard))
         outcome, slopes = self.slopes(passes)
         carrier = self.carrier(passes, slopes)
         return replace(outcome, loss=outcome.loss + carrier - carrier.detach())
 
     def slopes(self, passes: Passes) -> tuple[Outcome, Tensor]:
-        """The outcome, without a graph, and d loss / d error, float32 in the shape of `policy`. The loss depends on the
-        network through these errors alone, so they are all that a backward pass needs."""
+        """The outcome, without a graph, and d loss / d error in shape and dtype of `policy`. Where the loss depends on
+        the network through these errors alone (all objectives but those of `reference_predictions`), they are all that
+        a backward pass needs."""
         errors = passes.policy.detach().requires_grad_()
         with torch.enable_grad():
             outcome = self.compare(replace(passes, policy=errors))
@@ -79,27 +89,78 @@ class Objective:
         """Σ errors · slopes: a scalar of no meaning whose gradient in the network's weights is the loss's, with the
         safeguard's scale on what it holds back."""
         if self.safeguard is not None:
-            assert passes.prediction is not None and passes.target is not None  # `predictions` asks for them
-            slopes = slopes * loser_scale(passes.prediction, passes.target, slopes, mu=self.safeguard)
+            slopes = slopes * loser_scale(*_predicted(passes), slopes, mu=self.safeguard)
         return (passes.policy * slopes).sum()
 
 
 def make_objective(method: Method) -> Objective:
     """The objective of a method's options."""
-    if isinstance(method, Dpo):
-        return Objective(
-            lambda passes: diffusion_dpo(
-                passes.policy,
-                passes.reference,
+    return Objective(
+        _compare(method), safeguard=None if isinstance(method, Sft) else method.safeguard, **asdict(needs(method))
+    )
+
+
+def _compare(method: Method) -> Callable[[Passes], Outcome]:
+    match method:
+        case Sft():
+            # Winners only, also where losers were passed along.
+            return lambda passes: sft(passes.policy[: len(passes.weight)], weight=passes.weight)
+        case Mapo():
+            return lambda passes: mapo(
+                passes.policy, **_labels(passes), beta=method.beta, snr=method.snr, timesteps=method.timesteps
+            )
+        case Dspo():
+            return lambda passes: dspo(
+                *_errors(passes),
+                *_all_predicted(passes),
+                **_labels(passes),
                 beta=method.beta,
-                preference=passes.preference,
-                weight=passes.weight,
-            ),
-            predictions=method.safeguard is not None,
-            safeguard=method.safeguard,
-        )
-    if isinstance(method, Sft):
-        return Objective(
-            lambda passes: sft(passes.policy[: len(passes.weight)], weight=passes.weight), reference=False, losers=False
-        )
-    raise NotImplementedError(method.name)
+                logit_beta=method.logit_beta,
+            )
+        case Rpo():
+            options = method.model_dump(exclude={"name", "safeguard"})
+            return lambda passes: diffusion_rpo(
+                *_errors(passes), _there(passes.features, "features"), **_labels(passes), **options
+            )
+    losses: dict[type, Callable[..., Outcome]] = {
+        Dpo: diffusion_dpo,
+        RobustDpo: robust_dpo,
+        Ipo: ipo,
+        Hinge: hinge,
+        Kto: diffusion_kto,
+    }
+    loss, options = losses[type(method)], method.model_dump(exclude={"name", "safeguard"})
+    return lambda passes: loss(*_errors(passes), **_labels(passes), **options)
+
+
+def _labels(passes: Passes) -> dict[str, Tensor]:
+    return {"preference": passes.preference, "weight": passes.weight}
+
+
+def _errors(passes: Passes) -> tuple[Tensor, Tensor]:
+    return passes.policy, _there(passes.reference, "the reference's errors")
+
+
+def _predicted(passes: Passes) -> tuple[Tensor, Tensor]:
+    return _there(passes.prediction, "predictions"), _there(passes.target, "their target")
+
+
+def _all_predicted(passes: Passes) -> tuple[Tensor, Tensor, Tensor]:
+    prediction, target = _predicted(passes)
+    return prediction, _there(passes.reference_prediction, "the reference's predictions"), target
+
+
+def _there(tensor: Tensor | None, what: str) -> Tensor:
+    if tensor is None:
+        raise ValueError(f"the method needs {what}, and the passes do not have them")
+    return tensor
+
+
+def _held_back(passes: Passes, mu: float) -> Passes:
+    """The same, but with the losers' errors passing only λ of their gradient on, as in the safeguard's own code."""
+    count = len(passes.weight)
+    slopes = torch.ones_like(passes.policy.detach())
+    slopes[count:] = -1
+    scale = loser_scale(*_predicted(passes), slopes, mu=mu)
+    still = passes.policy.detach()
+    return replace(passes, policy=still + scale * (passes.policy - still))
