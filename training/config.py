@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ranking.errors import UnknownNameError, UsageError
 from ranking.validation import first_flaw
@@ -23,7 +23,7 @@ from training.blocks import (
     SaveConfig,
     WatchConfig,
 )
-from training.methods.options import Dpo, Method
+from training.methods.options import DEFAULT, METHODS, Dpo, Method
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -105,7 +105,7 @@ def parse_config(values: dict[str, Any], *, where: str = "the training config") 
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         flaw = first_flaw(error)
-        known = f"fields are {', '.join(TrainConfig.model_fields)}" if flaw.unknown_key else ""
+        known = f"fields are {', '.join(_fields_beside(flaw.path, values))}" if flaw.unknown_key else ""
         raise UsageError(f"{flaw.where or 'config'} in {where} does not fit: {flaw.message}", hint=known) from error
 
 
@@ -121,6 +121,18 @@ def preset(name: Any) -> dict[str, Any]:
 def preset_names() -> list[str]:
     """What `preset` may name."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def _fields_beside(path: tuple[str, ...], values: dict[str, Any]) -> list[str]:
+    """The fields of the block that the last key of a path stands in."""
+    block: type[BaseModel] = TrainConfig
+    for key in path[:-1]:
+        if key == "method":
+            block = METHODS[values["method"].get("name", DEFAULT)]
+        else:
+            kinds = (block.model_fields[key].annotation, *get_args(block.model_fields[key].annotation))
+            block = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(block.model_fields)
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
