@@ -10,9 +10,9 @@ TOYWORLD = "toyworld"
 
 
 class Block(BaseModel):
-    """A part of a config: fields it does not know are refused, and it never changes."""
+    """A part of a config: fields it does not know are refused, numbers are finite, and it never changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LoraConfig(Block):
