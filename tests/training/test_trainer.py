@@ -22,11 +22,11 @@ from training.data.framing import Framing
 from training.data.material import Material, load_material
 from training.data.pairs import from_store
 from training.data.rows import PairRows
-from training.loop.steps import Step
 from training.loop.training import Training
 from training.models.base import DiffusionModel
 from training.models.load import load_model
 from training.trainer import train
+from training.watch.meter import Step
 
 
 def config_of(model: Path, **changes: Any) -> TrainConfig:

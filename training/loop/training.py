@@ -4,113 +4,208 @@ from __future__ import annotations
 
 import copy
 import math
+import resource
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers.optimization import get_scheduler
-from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from ranking.errors import PairsieveError
-from ranking.names import canonical_json, parse_json
 from training.config import TrainConfig
 from training.data.material import Material
-from training.data.order import Order
-from training.loop.steps import Step, forward, measured
+from training.denormals import denormals_flushed
+from training.loop.average import Average
+from training.loop.gradients import Gradients
+from training.loop.launch import make_accelerator, summed
+from training.loop.optimisers import clips_itself, learning_rate, make_optimiser
+from training.loop.precision import allow_tf32, autocast, keep_in_half, make_scaler
+from training.loop.state import State, optimiser_state, put, read, restore_optimiser, whole, write
 from training.methods.objective import make_objective
 from training.models.base import DiffusionModel
+from training.watch.meter import Meter, Step
+
+MOST_SKIPPED = 25
+"""Steps in a row that fp16 may skip: halved as often, the largest scale of the loss is far below 1."""
 
 
 class Training:
     """Trains `model.denoiser` in place against what it was when it came. `step` is the number of the next optimiser
-    step, from 0."""
+    step, from 0.
+
+    Every process of a run makes one and calls the same methods in the same order; `accelerator` joins them. What a step
+    computes depends on config and data, not on how it is cut into forward passes and processes, but for the order of
+    floating-point sums.
+    """
 
     def __init__(
         self, model: DiffusionModel, material: Material, config: TrainConfig, *, accelerator: Accelerator | None = None
     ) -> None:
-        self.accelerator = accelerator or Accelerator(cpu=config.device == "cpu")
         self.model, self.material, self.config = model, material, config
+        self.accelerator = accelerator or make_accelerator(config.device)
         self.step = 0
-        self._objective = make_objective(config.method)
-        # No dropout layers are active in these networks; eval() on both keeps policy and reference equal at step 0.
-        self._reference = copy.deepcopy(model.denoiser).requires_grad_(False).eval()
-        self._policy: nn.Module = model.denoiser.requires_grad_(True).eval()
-        self._parameters = [each for each in self._policy.parameters() if each.requires_grad]
-        self._optimiser = torch.optim.AdamW(self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self._schedule = get_scheduler("constant_with_warmup", self._optimiser, num_warmup_steps=config.warmup)
-        self._order = Order(len(material), size=config.batch * config.accumulate, seed=config.seed)
+        self._skipped = 0
+        objective = make_objective(config.method)
+        if model.device.type == "cuda":
+            allow_tf32(config.tf32)
+        denoiser = model.denoiser.requires_grad_(True)
+        # Dropout of the networks' own would make policy and reference differ at step 0.
+        denoiser.eval()
+        runs = objective.reference and (config.cache.reference_draws is None or objective.reference_predictions)
+        self._reference = copy.deepcopy(denoiser).requires_grad_(False) if runs else None
+        if config.gradient_checkpointing:
+            denoiser.enable_gradient_checkpointing()
+        for each in (denoiser, self._reference):
+            if each is not None:
+                keep_in_half(each, config.precision)
+                if config.compile:
+                    each.compile_repeated_blocks()
+        optimiser = make_optimiser([each for each in denoiser.parameters() if each.requires_grad], config)
+        policy, wrapped = self.accelerator.prepare(denoiser, optimiser)
+        self._optimiser: torch.optim.Optimizer = wrapped.optimizer
+        self._policy: nn.Module = self.accelerator.unwrap_model(policy)
+        self._weights = {name: each for name, each in self._policy.named_parameters() if each.requires_grad}
+        self._average = Average(self._policy, config.ema) if config.ema is not None else None
+        self._scaler = make_scaler(config.precision, model.device)
+        self._gradients = Gradients(
+            material=material,
+            policy=policy,
+            reference=self.reference if runs else None,
+            objective=objective,
+            precision=config.precision,
+            scaler=self._scaler,
+            accelerator=self.accelerator,
+        )
+        processes = self.accelerator.num_processes
+        self._order = material.order(size=config.batch * config.accumulate * processes, spread=objective.whole_step)
+        self._meter = Meter(config.watch.time_buckets)
 
     @property
     def denoiser(self) -> nn.Module:
-        """What is saved, sampled and evaluated: the averaged weights where the config keeps an average."""
-        return self._policy
+        """What is saved, sampled and evaluated: the averaged weights where the config keeps an average. To be run
+        inside `precision()`."""
+        return self._policy if self._average is None else self._average.module
+
+    def precision(self) -> AbstractContextManager[object]:
+        """The context in which `denoiser` and `reference` run, as in training."""
+        return autocast(self.config.precision, self.model.device)
 
     @contextmanager
     def reference(self) -> Iterator[nn.Module]:
-        """The frozen reference, for as long as the block lasts: what the training began from."""
+        """The frozen reference, for as long as the block lasts: what the training began from. Raises ValueError where
+        the method has none, or all its errors are cached."""
+        if self._reference is None:
+            raise ValueError("this training keeps no reference")
         yield self._reference
 
     def advance(self) -> Step:
         """One optimiser step over all its forward passes and processes.
 
-        Raises PairsieveError, the weights untouched, where the loss or its gradient is not finite.
+        Raises PairsieveError, weights and optimiser untouched, where the loss or its gradient is not finite; in fp16
+        such a step is skipped and the loss scaled down, and only many in a row are an error.
         """
-        config = self.config
-        rate = self._optimiser.param_groups[0]["lr"]
-        visits = self._order.at(self.step)
-        sums = torch.zeros(7, dtype=torch.float64)
-        for start in range(0, len(visits), config.batch):
-            batch = self.material.batch(visits[start : start + config.batch])
-            passes = forward(self.model, self._policy, self._reference, batch, self._objective)
-            outcome = self._objective.loss(passes)
-            (outcome.loss / config.accumulate).backward()
-            sums += measured(passes, outcome) / config.accumulate
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm))
-        values = [float(value) for value in sums]
-        if not math.isfinite(values[0]) or not math.isfinite(norm):
-            raise PairsieveError(
-                f"the loss is {values[0]} and its gradient {norm} at step {self.step}",
-                code="training-diverged",
-                hint="lower learning_rate or beta",
+        started = time.monotonic()
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        rate = learning_rate(self.config, self.step)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        with denormals_flushed():
+            mine = self._order.passes(self.step, self.config.batch, processes=processes)[rank]
+            self._gradients.add(mine, pairs=self._order.size, meter=self._meter)
+            norm = self._clipped()
+            scaled = self._scaler.is_enabled()
+            # Only fp16 has to look at the norm by itself; else it comes over with what was measured.
+            skipped = scaled and not bool(norm.isfinite())
+            step = self._meter.close(
+                step=self.step,
+                learning_rate=rate,
+                gradient_norm=norm,
+                seconds=time.monotonic() - started,
+                memory=_memory(self.model.device),
+                skipped=skipped,
+                reduce=lambda sums: summed(sums, self.accelerator),
             )
-        self._optimiser.step()
-        self._schedule.step()
-        self._optimiser.zero_grad(set_to_none=True)
-        step = Step(self.step, *values, learning_rate=rate, gradient_norm=norm)
+            self._judge(step)
+            if not skipped:
+                self._optimiser.step()
+            if scaled:
+                self._scaler.update()
+            self._optimiser.zero_grad(set_to_none=True)
+            if self._average is not None:
+                self._average.follow(self.step)
+        self._skipped = self._skipped + 1 if skipped else 0
         self.step += 1
         return step
 
     def save(self, folder: Path) -> None:
-        """The whole state as safetensors and JSON: a training that loads it goes on bit for bit on the CPU."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"weights.{i}": each.detach() for i, each in enumerate(self._parameters)}
-        state = self._optimiser.state_dict()
-        for place, values in state["state"].items():
-            tensors |= {f"optimiser.{place}.{name}": value for name, value in values.items()}
-        save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "state.safetensors")
-        plain = {"step": self.step, "groups": state["param_groups"], "schedule": _plain(self._schedule.state_dict())}
-        (folder / "state.json").write_bytes(canonical_json(plain))
+        """Write the whole state: a training that loads it goes on bit for bit on the CPU. All processes call this, one
+        writes."""
+        weights = {f"weights/{name}": whole(each) for name, each in self._weights.items()}
+        tensors, numbers = optimiser_state(self._optimiser, self._weights)
+        weights |= {f"optimiser/{name}": value for name, value in tensors.items()}
+        if self._average is not None:
+            weights |= {f"average/{name}": whole(each) for name, each in self._average.weights.items()}
+        if self.accelerator.is_main_process:
+            plain = {
+                "step": self.step,
+                "skipped": self._skipped,
+                "updates": self._average.updates if self._average is not None else 0,
+                "scaler": self._scaler.state_dict(),
+                "optimiser": numbers,
+            }
+            write(State(weights, plain), folder)
+        self.accelerator.wait_for_everyone()
 
     def load(self, folder: Path) -> None:
-        """Go on from what `save` wrote."""
-        plain = parse_json((folder / "state.json").read_bytes(), where=str(folder))
-        tensors = load_file(folder / "state.safetensors")
-        state: dict[int, dict[str, Any]] = {}
-        with torch.no_grad():
-            for key, value in tensors.items():
-                kind, place, *name = key.split(".")
-                if kind == "weights":
-                    self._parameters[int(place)].copy_(value)
-                else:
-                    state.setdefault(int(place), {})[name[0]] = value
-        self._optimiser.load_state_dict({"state": state, "param_groups": plain["groups"]})
-        self._schedule.load_state_dict(plain["schedule"])
-        self.step = plain["step"]
+        """Go on from what `save` wrote. The reference stays what the training began from.
+
+        Raises PairsieveError where the state cannot be read or is of another model or config.
+        """
+        state = read(folder)
+        put(state.of("weights"), self._weights, where=folder)
+        put(state.of("average"), self._average.weights if self._average is not None else {}, where=folder)
+        plain = state.numbers
+        restore_optimiser(self._optimiser, self._weights, tensors=state.of("optimiser"), numbers=plain["optimiser"])
+        if self._average is not None:
+            self._average.updates = plain["updates"]
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(plain["scaler"])
+        self.step, self._skipped = plain["step"], plain["skipped"]
+
+    def _clipped(self) -> Tensor:
+        """The gradient's norm before it is clipped."""
+        if self._scaler.is_enabled():
+            self._scaler.unscale_(self._optimiser)
+        weights = list(self._weights.values())
+        norm = get_total_norm([each.grad for each in weights if each.grad is not None])
+        if not clips_itself(self.config):
+            clip_grads_with_norm_(weights, self.config.max_grad_norm, norm)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+    def _judge(self, step: Step) -> None:
+        if step.skipped and self._skipped + 1 < MOST_SKIPPED:
+            return
+        if step.skipped:
+            raise PairsieveError(
+                f"fp16 overflowed in {MOST_SKIPPED} steps in a row, the last of them {step.step}",
+                code="training-diverged",
+                hint="take precision: bf16, or lower learning_rate or beta",
+            )
+        if not math.isfinite(step.loss) or not math.isfinite(step.gradient_norm):
+            raise PairsieveError(
+                f"the loss is {step.loss} and its gradient {step.gradient_norm} at step {step.step}",
+                code="training-diverged",
+                hint="lower learning_rate or beta",
+            )
 
 
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in state.items() if name != "lr_lambdas"} | {"lr_lambdas": [None]}
+def _memory(device: torch.device) -> float:
+    """Bytes: the most that tensors took on CUDA so far, on other devices the process's peak of resident memory."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

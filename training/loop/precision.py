@@ -1,0 +1,45 @@
+"""What forward passes compute in, the same for policy and reference: at the start their errors must be equal, since
+their difference times β is the logit."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import nn
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_CAST_BY_AUTOCAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """The context of every forward pass of a denoiser: weights stay as they are, products are taken in half precision
+    and sums where it matters in float32. Nothing for fp32."""
+    dtype = _HALVES.get(precision)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def keep_in_half(module: nn.Module, precision: Precision) -> None:
+    """Keep those frozen weights in half precision, in place, that `autocast` rounds to it at every use anyway: half the
+    memory, and not a bit of difference. The module then runs inside `autocast` only."""
+    dtype = _HALVES.get(precision)
+    if dtype is None:
+        return
+    for layer in module.modules():
+        own = list(layer.parameters(recurse=False))
+        if isinstance(layer, _CAST_BY_AUTOCAST) and not any(each.requires_grad for each in own):
+            layer.to(dtype)
+
+
+def make_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
+    """fp16's scaler of losses, without effect in other precisions."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let products of float32 on CUDA take TF32's 10 bits of mantissa, or forbid it. The switch is the process's."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed

@@ -1,0 +1,122 @@
+"""The state of a training as files: tensors as safetensors, numbers as JSON. What it holds is whole, whether or not the
+weights are sharded over processes, so that a run may go on with another number of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from ranking.errors import PairsieveError
+from ranking.names import canonical_json
+
+TENSORS = "state.safetensors"
+NUMBERS = "state.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """`tensors` by name ("weights/…", "average/…", "optimiser/<weight>/<what>"), on the CPU where it was read or is to
+    be written; `numbers` are plain JSON."""
+
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+    def of(self, kind: str) -> dict[str, Tensor]:
+        """The tensors of a kind, by what stands after it in their names."""
+        return {name[len(kind) + 1 :]: value for name, value in self.tensors.items() if name.startswith(f"{kind}/")}
+
+
+def write(state: State, folder: Path) -> None:
+    """Into a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state.tensors, folder / TENSORS)
+    (folder / NUMBERS).write_bytes(canonical_json(state.numbers))
+
+
+def read(folder: Path) -> State:
+    """What `write` wrote. Raises PairsieveError where a file is missing or damaged."""
+    try:
+        return State(load_file(folder / TENSORS), json.loads((folder / NUMBERS).read_bytes()))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise PairsieveError(
+            f"the state in {folder} cannot be read ({error})",
+            code="checkpoint-unreadable",
+            hint="go on from an earlier checkpoint",
+        ) from error
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor's values on the CPU in memory of their own, put together where they are sharded (then every process must
+    call this)."""
+    tensor = tensor.detach()
+    if isinstance(tensor, DTensor):
+        tensor = tensor.full_tensor()
+    return tensor.to("cpu", copy=True).contiguous()
+
+
+def like(value: Tensor, model: Tensor) -> Tensor:
+    """`value` on the device of `model`, sharded as it is if the shapes agree."""
+    if isinstance(model, DTensor) and value.shape == model.shape:
+        return distribute_tensor(value.to(model.device), model.device_mesh, model.placements)
+    return value.to(model.device)
+
+
+def put(values: Mapping[str, Tensor], into: Mapping[str, Tensor], *, where: Path) -> None:
+    """Copy values by name. Raises PairsieveError where names or shapes differ, before anything is changed."""
+    other = sorted(set(values) ^ set(into)) or sorted(
+        name for name, value in values.items() if value.shape != into[name].shape
+    )
+    if other:
+        raise PairsieveError(
+            f"the state in {where} is of another model or config: {other[0]} and {len(other) - 1} more do not fit",
+            code="checkpoint-mismatch",
+            hint="go on with the config that it was made with",
+        )
+    with torch.no_grad():
+        for name, value in values.items():
+            into[name].copy_(like(value, into[name]))
+
+
+def optimiser_state(
+    optimiser: torch.optim.Optimizer, weights: Mapping[str, nn.Parameter]
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+    """What an optimiser remembers of each weight: tensors under "<weight>/<what>", and plain numbers."""
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, dict[str, Any]] = {}
+    for name, weight in weights.items():
+        for what, value in optimiser.state.get(weight, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f"{name}/{what}"] = whole(value)
+            else:
+                numbers.setdefault(name, {})[what] = value
+    return tensors, numbers
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer,
+    weights: Mapping[str, nn.Parameter],
+    *,
+    tensors: Mapping[str, Tensor],
+    numbers: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Put back what `optimiser_state` gave; the rates of its groups stay as they are."""
+    places = {
+        id(each): i for i, each in enumerate(each for group in optimiser.param_groups for each in group["params"])
+    }
+    state: dict[int, dict[str, Any]] = {
+        places[id(weights[name])]: dict(values) for name, values in numbers.items() if name in weights
+    }
+    for key, value in tensors.items():
+        name, _, what = key.rpartition("/")
+        if name in weights:
+            state.setdefault(places[id(weights[name])], {})[what] = like(value, weights[name])
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
