@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,6 +48,10 @@ class CacheConfig(Block):
 
     latents: bool = Field(default=True, description="the VAE's latents of each image")
     prompts: bool = Field(default=True, description="the text encoders' states of each prompt")
+    storage: Literal["float32", "float16"] = Field(
+        default="float32",
+        description="of latents and text states; float16 takes half the disk and rounds them, kept or not, to 11 bits",
+    )
     reference_draws: int | None = Field(
         default=None,
         ge=1,
@@ -90,10 +94,14 @@ class SaveConfig(Block):
 
 
 class CheckpointConfig(Block):
-    """When the whole state of a run is put aside, from which it can go on bit for bit (on the CPU)."""
+    """When the whole state of a run is put aside, from which it goes on bit for bit (on the CPU). It is whenever the run
+    is stopped, too."""
 
-    every: int | None = Field(default=None, ge=1, description="optimiser steps; unset: only where it is stopped")
-    keep: int = Field(default=1, ge=1, description="how many of the latest are kept")
+    every: int | None = Field(default=None, ge=1, description="optimiser steps between checkpoints; null: by time alone")
+    minutes: float | None = Field(
+        default=30.0, gt=0, description="between checkpoints, besides those by steps; null: by steps alone"
+    )
+    keep: int = Field(default=1, ge=1, le=1000, description="how many of the latest are kept until the run is done")
 
 
 class SampleConfig(Block):
@@ -118,6 +126,18 @@ class WatchConfig(Block):
     trackio: str | None = Field(default=None, min_length=1, description="project in trackio, if installed")
 
 
+class HeldOutConfig(Block):
+    """Pairs that a run was not trained on, by whose order its implicit reward is judged."""
+
+    subset: str | None = Field(
+        default=None,
+        min_length=1,
+        description="name@version; unset: the dataset's pairs of prompts that it was not trained on",
+    )
+    pairs: int = Field(default=256, ge=1, description="at most, chosen by hash")
+    draws: int = Field(default=10, ge=1, le=1000, description="timesteps and noises a pair")
+
+
 class EvaluationConfig(Block):
     """How a run is compared with its base model: same prompts, same seeds, judged pair by pair."""
 
@@ -133,3 +153,14 @@ class EvaluationConfig(Block):
         min_length=1,
         description='scorer names, and "oracle" where the prompts are of Toyworld',
     )
+    ties: dict[str, Annotated[float, Field(ge=0)] | Literal["repeatability"]] = Field(
+        default_factory=dict,
+        description="by judge the gap of scores up to which two images tie: a number, or repeatability, measured on "
+        "pictures saved as JPEG; unset: equal scores only, the oracle's own margin",
+    )
+    diversity: str | None = Field(
+        default="auto",
+        description="scorer whose embedding tells how different images of one prompt are; auto: clip-toy for Toyworld, "
+        "else the first judge that has one; null: not measured",
+    )
+    held_out: HeldOutConfig | None = Field(default=None, description="null: implicit accuracy is not measured")

@@ -52,7 +52,7 @@ def train_run(run_id: str) -> None:
 
 def _train(store: Store, run_id: str, values: dict[str, object]) -> None:
     from training.config import parse_config
-    from training.evaluate import evaluate
+    from training.evaluation.run import evaluate
     from training.trainer import train
 
     config = parse_config(values, where=f"run {run_id}")

@@ -11,7 +11,7 @@ import typer
 from service.commands.options import Json, open_store, split_names
 
 if TYPE_CHECKING:
-    from training.evaluate import Evaluation
+    from training.evaluation.records import Evaluation
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def train(
     wanted = load_config(config, set)
     store = open_store()
     run = plan_run(store, subset, wanted.model_dump(mode="json"))
-    from training.evaluate import evaluate as run_evaluation
+    from training.evaluation.run import evaluate as run_evaluation
     from training.trainer import train as run_training
 
     wants_evaluation = wanted.evaluation is not None and not skip_evaluation
@@ -85,7 +85,7 @@ def evaluate(
     values |= {name: value for name, value in changed.items() if value is not None}
     if judges is not None:
         values["judges"] = tuple(split_names(judges))
-    from training.evaluate import evaluate as run_evaluation
+    from training.evaluation.run import evaluate as run_evaluation
 
     with stage_bars(quiet=json) as stage:
         found = run_evaluation(store, run, EvaluationConfig(**values), device=device, progress=stage)

@@ -53,7 +53,7 @@ def write_report(outcome: Outcome, dataset: str) -> None:
 
 def _grid(outcome: Outcome) -> list[dict[str, Any]]:
     """Rows of one held-out prompt each: the same seeds by base, control and best."""
-    from training.evaluate import read_samples
+    from training.evaluation.samples import read_samples
 
     evaluations = [outcome.control.evaluation, outcome.best.evaluation]
     base = read_samples(outcome.store, evaluations[1].base_samples)

@@ -42,7 +42,7 @@ class DemoOptions:
 
 @dataclass(frozen=True)
 class Trained:
-    """One subset, the run on it and its evaluation (as `training.evaluate.Evaluation` gives it)."""
+    """One subset, the run on it and its evaluation (as `training.evaluation.records.Evaluation` gives it)."""
 
     title: str
     subset: Subset
@@ -169,7 +169,7 @@ def _train(
     quiet: bool,
 ) -> Trained:
     from training.config import TrainConfig
-    from training.evaluate import evaluate
+    from training.evaluation.run import evaluate
     from training.trainer import train
 
     config = TrainConfig(steps=options.steps, seed=options.seed)

@@ -12,7 +12,7 @@ from ranking.subsets.catalog import Subset
 from training import trainer
 from training.blocks import EvaluationConfig
 from training.config import TrainConfig
-from training.evaluate import list_evaluations
+from training.evaluation.records import list_evaluations
 from training.tasks import train_run
 from workers.attempts import counted_run_attempts
 from workers.identity import worker_name

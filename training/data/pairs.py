@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from ranking.datasets import get_dataset
+import pyarrow as pa
+
+from ranking.datasets import Dataset, get_dataset
 from ranking.flags.copies import without_taken_down
 from ranking.images import Found, ImageReader
 from ranking.images.fetch import url_fetcher
@@ -31,8 +33,12 @@ class PairSource:
 
 def from_store(store: Store, subset: Subset) -> PairSource:
     """A subset of this store, its pairs file hashed."""
-    dataset = get_dataset(store, subset.dataset)
-    table, taken_down = without_taken_down(store, dataset, subset_pairs(store, subset))
+    return from_table(store, get_dataset(store, subset.dataset), subset_pairs(store, subset), ref=subset.ref)
+
+
+def from_table(store: Store, dataset: Dataset, pairs: pa.Table, *, ref: str) -> PairSource:
+    """Pairs of a dataset of this store, as a table of a subset's schema has them."""
+    table, taken_down = without_taken_down(store, dataset, pairs)
     reader = ImageReader(store, dataset, fetch=url_fetcher(load_settings()))
 
     def pictures(uids: Collection[str]) -> Iterator[tuple[str, Found]]:
@@ -41,4 +47,4 @@ def from_store(store: Store, subset: Subset) -> PairSource:
         for start in range(0, len(places), _AT_ONCE):
             yield from reader.read_each(places.slice(start, _AT_ONCE))
 
-    return PairSource(rows_of(table, ref=subset.ref, taken_down=taken_down), pictures)
+    return PairSource(rows_of(table, ref=ref, taken_down=taken_down), pictures)

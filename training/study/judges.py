@@ -1,5 +1,5 @@
 """The judges a study may name, and what each says of an arm. Those of subsets are here; what a scorer or the oracle
-says of a trained model is `training.evaluate`'s."""
+says of a trained model is `training.evaluation`'s."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def _prompts(spec: StudySpec, judge: Judge) -> dict[str, str]:
     """For a judge of models the hash of the prompts that they draw, by which a resumed study knows them."""
     if judge.of == "subset":
         return {}
-    from training.evaluate import read_prompts
+    from training.evaluation.prompts import read_prompts
 
     evaluation = spec.train_config(0, (judge.name,)).evaluation
     assert evaluation is not None

@@ -20,7 +20,8 @@ def model_tallies(
 ) -> tuple[str, dict[str, Tally]]:
     """The run that trains on a subset with a seed, and by judge the credit of each prompt against the base model, a tie
     counting one half. A run or evaluation that is there is not made again."""
-    from training.evaluate import evaluate, read_prompts
+    from training.evaluation.prompts import read_prompts
+    from training.evaluation.run import evaluate
     from training.trainer import train
 
     config = spec.train_config(seed, tuple(judges))

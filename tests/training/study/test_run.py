@@ -16,7 +16,7 @@ from ranking.errors import EmptySubsetError, PairsieveError, UnknownNameError, U
 from ranking.runs import list_runs
 from ranking.studies import filled, get_study, list_studies, study_result
 from ranking.subsets.catalog import get_subset, subset_pairs
-from training.evaluate import read_prompts
+from training.evaluation.prompts import read_prompts
 from training.study import run as module
 from training.study.report import page
 from training.study.result import to_csv

@@ -11,7 +11,9 @@ from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from training.blocks import EvaluationConfig
 from training.config import TrainConfig
-from training.evaluate import evaluate, read_prompts, win_rate
+from training.evaluation.prompts import read_prompts
+from training.evaluation.run import evaluate
+from training.evaluation.winrates import win_rate
 from training.models.sd import StableDiffusion
 from training.trainer import train
 
