@@ -85,8 +85,11 @@ class Tracker:
                 code="package-missing",
                 hint=f"pip install 'pairsieve[{package}]', or leave watch.{package} out",
             ) from error
-        ids = {"id": run_id, "resume": "allow"} if package == "wandb" else {"resume": "allow"}
-        self._package.init(project=project, name=run_id, config=config, **ids)
+        more: dict[str, Any] = {}
+        if package == "wandb":
+            # It would read along what the terminal shows, progress bars and all.
+            more = {"id": run_id, "settings": {"console": "off"}}
+        self._package.init(project=project, name=run_id, config=config, resume="allow", **more)
 
     def record(self, record: Record) -> None:
         self._package.log(scalars(record), step=record["step"])
