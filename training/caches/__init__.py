@@ -1,1 +1,1 @@
-"""What need not be computed again: latents, text states and the reference's errors, on disk."""
+"""What is computed once and kept on this machine's disk: latents, text states, reference errors, CLIP vectors."""

@@ -1,0 +1,79 @@
+"""From framed pictures and prompts to what a denoiser is given: the same numbers whoever asks, so that what is kept and
+what is computed at once are equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ranking.errors import PairsieveError
+from training.models.base import Conditioning, DiffusionModel
+
+Storage = Literal["float32", "float16"]
+
+_PIXELS_AT_ONCE = 2**22
+_PROMPTS_AT_ONCE = 32
+
+
+def arithmetic(model: DiffusionModel) -> str:
+    """What products are taken in: TF32 where CUDA may, which rounds them to 10 bits, and float32 anywhere else. For the
+    identity of what an encoder gave."""
+    tf32 = torch.get_float32_matmul_precision() != "highest" or torch.backends.cudnn.allow_tf32
+    return "tf32" if model.device.type == "cuda" and tf32 else "float32"
+
+
+def pictures_at_once(height: int, width: int) -> int:
+    """How many pictures of a size pass the VAE together, always: 64 of up to 256², 16 of 512², 4 of 1024²."""
+    return max(1, min(64, _PIXELS_AT_ONCE // (height * width)))
+
+
+def encode_pictures(model: DiffusionModel, pixels: Sequence[Tensor], *, storage: Storage) -> Tensor:
+    """Latents float32 (N, C, h, w) on the CPU, of pictures (3, H, W) of one size, rounded as they are stored.
+
+    They pass in batches of a size that follows from the pictures' alone, the last filled up: kernels sum in another
+    order for other batch sizes, and so a picture's latents depend on the picture and not on its neighbours. Raises
+    PairsieveError where the VAE overflows, as half-precision ones do.
+    """
+    size = pictures_at_once(*pixels[0].shape[-2:])
+    made = []
+    for start in range(0, len(pixels), size):
+        part = list(pixels[start : start + size])
+        batch = torch.stack(part + part[:1] * (size - len(part)))
+        made.append(model.encode_pixels(batch)[: len(part)].float().cpu())
+    return _checked(torch.cat(made), storage, f"latents of {model.name}", "vae")
+
+
+def encode_texts(model: DiffusionModel, prompts: Sequence[str], *, storage: Storage) -> Conditioning:
+    """The text states of N prompts, float32 on the CPU, rounded as they are stored; batches as for pictures."""
+    made: list[Conditioning] = []
+    for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
+        part = list(prompts[start : start + _PROMPTS_AT_ONCE])
+        told = model.encode_prompts(part + [""] * (_PROMPTS_AT_ONCE - len(part)))
+        made.append(told[slice(0, len(part))])
+    names = made[0].tensors
+    return Conditioning(
+        {
+            name: _checked(
+                torch.cat([each.tensors[name].float().cpu() for each in made]),
+                storage,
+                f"text states of {model.name}",
+                "text_encoder",
+            )
+            for name in names
+        }
+    )
+
+
+def _checked(values: Tensor, storage: Storage, what: str, part: str) -> Tensor:
+    stored = values.to(getattr(torch, storage)).float()
+    if not bool(torch.isfinite(stored).all()):
+        at_fault = "the model's own" if not bool(torch.isfinite(values).all()) else f"too large for {storage}"
+        raise PairsieveError(
+            f"the {what} are not finite ({at_fault})",
+            code="not-finite",
+            hint=f"take a {part} that bears float32, and keep caches in float32",
+        )
+    return stored
