@@ -18,7 +18,7 @@ from training.losses.robust import robust_dpo
 from training.losses.rpo import diffusion_rpo
 from training.losses.safeguard import loser_scale
 from training.losses.sft import sft
-from training.methods.needs import needs
+from training.methods.needs import Needs, needs
 from training.methods.options import Dpo, Dspo, Hinge, Ipo, Kto, Mapo, Method, RobustDpo, Rpo, Sft
 
 
@@ -43,25 +43,16 @@ class Passes:
     features: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Objective:
+@dataclass(frozen=True, kw_only=True)
+class Objective(Needs):
     """A method's loss and what it needs of a forward pass.
 
     `compare` is the loss as a function of what the passes gave. The loop calls `loss`, which is that with the
-    `safeguard` (its μ, or None) in the gradient. It needs the `reference`'s errors (which may be cached), or nothing of
-    it; `predictions` of the policy and their target; `reference_predictions` too, for which the reference must run
-    itself; `features` of images and prompts. Without `losers` only winners are passed. A `whole_step` objective
-    compares pairs with one another: it is the loss of all pairs of an optimiser step at once, over its forward passes
-    and processes, and `training.methods.whole_step` says how to take its gradient.
+    `safeguard` (its μ, or None) in the gradient. Of a `whole_step` objective that is the loss of all of the step's
+    pairs, and `training.methods.whole_step` says how to take its gradient where they do not fit into one pass.
     """
 
     compare: Callable[[Passes], Outcome]
-    reference: bool = True
-    predictions: bool = False
-    reference_predictions: bool = False
-    features: bool = False
-    losers: bool = True
-    whole_step: bool = False
     safeguard: float | None = None
 
     def loss(self, passes: Passes) -> Outcome:
@@ -95,59 +86,45 @@ class Objective:
 
 def make_objective(method: Method) -> Objective:
     """The objective of a method's options."""
-    return Objective(
-        _compare(method), safeguard=None if isinstance(method, Sft) else method.safeguard, **asdict(needs(method))
-    )
+    safeguard = None if isinstance(method, Sft) else method.safeguard
+    return Objective(compare=_compare(method), safeguard=safeguard, **asdict(needs(method)))
+
+
+_LOSSES: dict[type, Callable[..., Outcome]] = {
+    Dpo: diffusion_dpo,
+    RobustDpo: robust_dpo,
+    Ipo: ipo,
+    Hinge: hinge,
+    Mapo: mapo,
+    Kto: diffusion_kto,
+    Dspo: dspo,
+    Rpo: diffusion_rpo,
+}
 
 
 def _compare(method: Method) -> Callable[[Passes], Outcome]:
-    match method:
-        case Sft():
-            # Winners only, also where losers were passed along.
-            return lambda passes: sft(passes.policy[: len(passes.weight)], weight=passes.weight)
-        case Mapo():
-            return lambda passes: mapo(
-                passes.policy, **_labels(passes), beta=method.beta, snr=method.snr, timesteps=method.timesteps
-            )
-        case Dspo():
-            return lambda passes: dspo(
-                *_errors(passes),
-                *_all_predicted(passes),
-                **_labels(passes),
-                beta=method.beta,
-                logit_beta=method.logit_beta,
-            )
-        case Rpo():
-            options = method.model_dump(exclude={"name", "safeguard"})
-            return lambda passes: diffusion_rpo(
-                *_errors(passes), _there(passes.features, "features"), **_labels(passes), **options
-            )
-    losses: dict[type, Callable[..., Outcome]] = {
-        Dpo: diffusion_dpo,
-        RobustDpo: robust_dpo,
-        Ipo: ipo,
-        Hinge: hinge,
-        Kto: diffusion_kto,
-    }
-    loss, options = losses[type(method)], method.model_dump(exclude={"name", "safeguard"})
-    return lambda passes: loss(*_errors(passes), **_labels(passes), **options)
+    if isinstance(method, Sft):
+        # Winners only, also where losers were passed along.
+        return lambda passes: sft(passes.policy[: len(passes.weight)], weight=passes.weight)
+    loss, needed = _LOSSES[type(method)], needs(method)
+    options = method.model_dump(exclude={"name", "safeguard"})
 
+    def compare(passes: Passes) -> Outcome:
+        tensors = [passes.policy]
+        if needed.reference:
+            tensors.append(_there(passes.reference, "the reference's errors"))
+        if needed.reference_predictions:
+            prediction, target = _predicted(passes)
+            tensors += [prediction, _there(passes.reference_prediction, "the reference's predictions"), target]
+        if needed.features:
+            tensors.append(_there(passes.features, "features"))
+        return loss(*tensors, preference=passes.preference, weight=passes.weight, **options)
 
-def _labels(passes: Passes) -> dict[str, Tensor]:
-    return {"preference": passes.preference, "weight": passes.weight}
-
-
-def _errors(passes: Passes) -> tuple[Tensor, Tensor]:
-    return passes.policy, _there(passes.reference, "the reference's errors")
+    return compare
 
 
 def _predicted(passes: Passes) -> tuple[Tensor, Tensor]:
     return _there(passes.prediction, "predictions"), _there(passes.target, "their target")
-
-
-def _all_predicted(passes: Passes) -> tuple[Tensor, Tensor, Tensor]:
-    prediction, target = _predicted(passes)
-    return prediction, _there(passes.reference_prediction, "the reference's predictions"), target
 
 
 def _there(tensor: Tensor | None, what: str) -> Tensor:

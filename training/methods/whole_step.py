@@ -4,10 +4,10 @@ once (gradient caching, after Gao et al. 2021, arXiv 2101.06983).
 Such a loss depends on the network only through one error a sample. So the loop
 
 1. runs every forward pass of the step, without gradient where there are more than one (`accumulate` > 1);
-2. takes `joined` of its passes, and `gathered` of that over the processes;
+2. takes `joined` of its passes, gathers that over the processes, and takes `joined` of those;
 3. asks `objective.slopes` for the loss and d loss / d error of every sample of the step, the same on every process;
 4. runs each forward pass (again, with gradient) and backpropagates `objective.carrier(passes, part)`, with those of the
-   `parts` of the slopes that are its own. `outcome.parts` are what there is to record of each.
+   `parts` of the slopes that are its own.
 
 The gradients are to be summed over passes and processes: where processes average theirs, multiply by their number.
 With one forward pass a step its graph is still there at 4, and nothing runs twice. What is drawn for a pass must be
@@ -16,7 +16,7 @@ the same in both runs, dropout's state included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -44,24 +44,6 @@ def joined(passes: Sequence[Passes]) -> Passes:
         preference=torch.cat([each.preference for each in passes]),
         weight=torch.cat([each.weight for each in passes]),
         features=if_all([each.features for each in passes]),
-    )
-
-
-def gathered(passes: Passes, gather: Callable[[Tensor], Tensor], processes: int) -> Passes:
-    """The passes of all processes as one, in their order. `gather` concatenates a tensor of equal shape on every
-    process along its first axis (`Accelerator.gather`)."""
-    if processes == 1:
-        return passes
-
-    def everyones(tensor: Tensor | None) -> list[Tensor] | list[None]:
-        return [None] * processes if tensor is None else list(gather(tensor.contiguous()).chunk(processes))
-
-    fields = (passes.policy, passes.reference, passes.preference, passes.weight, passes.features)
-    return joined(
-        [
-            Passes(policy, reference, preference, weight, features=features)
-            for policy, reference, preference, weight, features in zip(*map(everyones, fields), strict=True)
-        ]
     )
 
 

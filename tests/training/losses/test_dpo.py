@@ -25,16 +25,6 @@ def test_one_pair_by_hand() -> None:
     assert result.implicit_accuracy == 1.0
 
 
-def test_the_mean_is_taken_after_the_logsigmoid_not_before() -> None:
-    # Two pairs with logits 3 and −3: the mean of their losses, not ln 2, the loss of their mean.
-    policy = torch.tensor([0.08, 0.12, 0.21, 0.19])
-    reference = torch.tensor([0.10, 0.10, 0.20, 0.20])
-    result = diffusion_dpo(policy, reference, beta=200)
-    expected = (math.log1p(math.exp(-3)) + math.log1p(math.exp(3))) / 2
-    assert result.loss.item() == pytest.approx(expected, abs=1e-4)
-    assert result.implicit_accuracy == 0.5
-
-
 def test_a_preference_mixes_both_directions_and_a_weight_multiplies_by_hand() -> None:
     policy = torch.tensor([0.08, 0.12, 0.21, 0.19])
     reference = torch.tensor([0.10, 0.10, 0.20, 0.20])  # logits 3 and −3
@@ -55,6 +45,52 @@ def test_an_undecided_pair_pulls_back_to_the_reference() -> None:
     # d loss / d z = σ(3) − ½, and d z / d p_w = −100
     slope = 1 / (1 + math.exp(-3)) - 0.5
     torch.testing.assert_close(policy.grad, torch.tensor([-100 * slope, 100 * slope]), rtol=1e-3, atol=1e-3)
+
+
+def test_label_smoothing_is_a_rate_of_wrong_labels_on_top_of_a_pairs_own() -> None:
+    policy = torch.tensor([0.08, 0.12, 0.21, 0.19])
+    reference = torch.tensor([0.10, 0.10, 0.20, 0.20])
+    smooth = diffusion_dpo(policy, reference, beta=200, label_smoothing=0.1).losses
+    torch.testing.assert_close(
+        smooth, diffusion_dpo(policy, reference, beta=200, preference=torch.tensor([0.9, 0.9])).losses
+    )
+    # right with 0.8, then flipped with 0.1: 0.8 · 0.9 + 0.2 · 0.1 = 0.74
+    both = diffusion_dpo(policy, reference, beta=200, preference=torch.tensor([0.8, 0.8]), label_smoothing=0.1).losses
+    torch.testing.assert_close(
+        both, diffusion_dpo(policy, reference, beta=200, preference=torch.tensor([0.74, 0.74])).losses
+    )
+
+
+def test_poly_dpo_adds_alpha_times_the_probability_of_being_wrong() -> None:
+    policy = torch.tensor([0.08, 0.21], requires_grad=True)  # logit 3 at β = 200
+    found = diffusion_dpo(policy, torch.tensor([0.10, 0.20]), beta=200, poly=8.0)
+    right = 1 / (1 + math.exp(-3))
+    assert found.loss.item() == pytest.approx(-math.log(right) + 8 * (1 - right), abs=1e-4)
+    found.loss.backward()
+    # d loss / d z = −(1 − p)(1 + α·p), d z / d p_w = −100
+    slope = 100 * (1 - right) * (1 + 8 * right)
+    torch.testing.assert_close(policy.grad, torch.tensor([slope, -slope]), rtol=1e-3, atol=1e-3)
+
+
+def test_poly_dpo_of_minus_one_is_the_least_that_never_turns_a_pair_round() -> None:
+    for gain in (-0.2, 0.0, 0.2):
+        policy = torch.tensor([0.5 - gain, 0.5], requires_grad=True)
+        diffusion_dpo(policy, torch.tensor([0.5, 0.5]), beta=100, poly=-1.0).loss.backward()
+        assert policy.grad is not None
+        assert policy.grad[0] >= 0
+
+
+def test_smpo_scales_logits_by_how_decided_a_pair_is() -> None:
+    policy = torch.tensor([0.08, 0.12, 0.08, 0.21, 0.19, 0.21])
+    reference = torch.tensor([0.10, 0.10, 0.10, 0.20, 0.20, 0.20])  # logits 3, −3 and 3
+    found = diffusion_dpo(policy, reference, beta=200, preference=torch.tensor([0.6, 0.75, 0.5]), smpo=10.0)
+    # 10 · 0.2 · 3 = 6, 10 · 0.5 · −3 = −15, and nothing for a tie
+    expected = torch.tensor([math.log1p(math.exp(-6)), math.log1p(math.exp(15)), math.log(2)])
+    torch.testing.assert_close(found.losses, expected, rtol=1e-3, atol=1e-4)
+    assert found.logit is not None
+    torch.testing.assert_close(found.logit, torch.tensor([3.0, -3.0, 3.0]), rtol=1e-4, atol=1e-4)
+    sure = diffusion_dpo(policy, reference, beta=200, preference=torch.ones(3), smpo=1.0)
+    assert sure.loss == diffusion_dpo(policy, reference, beta=200).loss
 
 
 def test_swapping_winner_and_loser_negates_the_logit() -> None:
