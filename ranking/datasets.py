@@ -77,7 +77,8 @@ class Revision:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All revisions of a dataset up to one, merged. Files are in the order of revisions; sources by index."""
+    """All revisions of a dataset up to one, merged. Files are in the order of revisions; sources by index. `origin_sha`
+    is the first revision's, the same for as long as it is the same dataset."""
 
     name: str
     revision: int
@@ -92,6 +93,7 @@ class Dataset:
     n_items: int
     skipped: dict[str, int]
     created: str
+    origin_sha: str = ""
 
     def pairs_paths(self, store: Store) -> list[Path]:
         """The pairs files on disk, each hashed first; StoreError if one is damaged."""
@@ -207,4 +209,5 @@ def _merge(name: str, revisions: list[Revision]) -> Dataset:
         n_items=sum(file.rows for file in items),
         skipped=skipped,
         created=newest.created,
+        origin_sha=revisions[0].sha,
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ranking.errors import NotFoundError, UsageError
 from ranking.names import canonical_json, check_id, parse_json, sha256_hex, utc_now
 from ranking.store.blobs import Store
-from ranking.subsets.catalog import get_subset
+from ranking.subsets.foreign import find_subset
 
 RunState = Literal["planned", "running", "done", "dead"]
 
@@ -35,9 +35,9 @@ class RunAttempt:
 
 
 def plan_run(store: Store, subset_ref: str, config: dict[str, Any]) -> RunPlan:
-    """The run that trains with `config` on a subset; made now unless it exists. `config` must be JSON without
-    NaN."""
-    subset = get_subset(store, subset_ref).ref
+    """The run that trains with `config` on a subset of this store, or one that was fetched; made now unless it exists.
+    `config` must be JSON without NaN."""
+    subset = find_subset(store, subset_ref).ref
     try:
         run_id = sha256_hex(canonical_json([subset, config]))[:16]
     except (TypeError, ValueError) as error:

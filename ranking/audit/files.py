@@ -43,6 +43,8 @@ def named_files(held: Holdings) -> Iterator[NamedFile]:
                 yield NamedFile(part.file, by, part.sha256, part.bytes, part.rows)
     for key, subset in held.subsets.items():
         yield NamedFile(subset.pairs_key, key, subset.sha256, None, subset.rows)
+    for key, foreign in held.foreign.items():
+        yield NamedFile(foreign.pairs_key, key, foreign.subset.sha256, None, foreign.subset.rows)
     for key, flag in held.flags.items():
         if isinstance(flag, Batch):
             yield NamedFile(flag.marks.file, key, flag.marks.sha256, flag.marks.bytes, flag.marks.rows)
@@ -150,7 +152,7 @@ def check_citations(store: Store, held: Holdings, ledger: Ledger) -> None:
             ledger.error(4, snapshot, f"snapshot {n} is missing, though {key} cites it")
         elif sha not in (found := store.get(snapshot).decode(errors="replace")) and found:
             ledger.error(4, key, f"{key} cites a snapshot {n} with another sha than the one that is there")
-    refs = {subset.ref for subset in held.subsets.values()}
+    refs = {subset.ref for subset in held.subsets.values()} | {foreign.ref for foreign in held.foreign.values()}
     for key, run in held.runs.items():
         ledger.count(4, "citations")
         if run.subset not in refs:

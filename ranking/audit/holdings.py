@@ -23,6 +23,7 @@ from ranking.store.refs import Pin, get_pin
 from ranking.store.snapshots import snapshot_numbers
 from ranking.studies import Cell, Study, read_cell, read_study, study_keys
 from ranking.subsets.catalog import Subset, get_manifest
+from ranking.subsets.foreign import ForeignSubset, foreign_keys, read_foreign
 from ranking.trained import SCORERS, TrainedScorer, read_manifest
 
 _Record = TypeVar("_Record")
@@ -43,6 +44,7 @@ class Holdings:
     studies: dict[str, Study] = field(default_factory=dict)
     cells: dict[str, Cell] = field(default_factory=dict)
     subsets: dict[str, Subset] = field(default_factory=dict)
+    foreign: dict[str, ForeignSubset] = field(default_factory=dict)
     trained: dict[str, TrainedScorer] = field(default_factory=dict)
     snapshots: list[int] = field(default_factory=list)
     attempts: dict[str, Attempt] = field(default_factory=dict)
@@ -77,6 +79,7 @@ def read_holdings(store: Store, ledger: Ledger) -> Holdings:
         _read_run(store, ledger, held, run_id)
     manifests = [key for key in store.list("subsets") if key.endswith("/manifest.json")]
     held.subsets = _read(store, ledger, 5, manifests, get_manifest)
+    held.foreign = _read(store, ledger, 5, foreign_keys(store), read_foreign)
     manifests = [key for key in store.list(SCORERS) if key.endswith("/manifest.json")]
     held.trained = _read(store, ledger, 5, manifests, read_manifest)
     with ledger.expecting(5, "snapshots"):

@@ -1,7 +1,7 @@
 """Images by pointer: reading their bytes, decoding them safely, what is known of them, and thumbnails. Images stay in
 their sources; nothing is copied here but thumbnails."""
 
-from ranking.images.decode import FORMATS, MAX_BYTES, MAX_PIXELS, Found, ImageError, TakenDownError, decode_rgb
+from ranking.images.decode import FORMATS, MAX_BYTES, MAX_PIXELS, Found, ImageError, TakenDownError, decode_rgb, size_of
 from ranking.images.reader import ImageReader
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "ImageReader",
     "TakenDownError",
     "decode_rgb",
+    "size_of",
 ]

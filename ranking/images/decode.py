@@ -58,6 +58,12 @@ def format_of(data: Found) -> str:
         return str(image.format)
 
 
+def size_of(data: Found) -> tuple[int, int]:
+    """(height, width) in pixels, by the header alone; raises as `format_of` does."""
+    with _opened(data) as image:
+        return image.height, image.width
+
+
 @contextmanager
 def _opened(data: Found) -> Iterator[Image.Image]:
     if isinstance(data, ImageError):

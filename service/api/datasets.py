@@ -48,6 +48,7 @@ def dataset_out(view: View, dataset: Dataset) -> DatasetOut:
         name=dataset.name,
         revision=dataset.revision,
         revision_sha=dataset.revision_sha,
+        origin_sha=dataset.origin_sha,
         format=dataset.format,
         pairs=dataset.n_pairs,
         items=dataset.n_items,

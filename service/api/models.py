@@ -33,6 +33,7 @@ class DatasetOut(BaseModel):
     name: str
     revision: int
     revision_sha: str
+    origin_sha: str = Field(description="of the first revision: the same for as long as it is the same dataset")
     format: str
     pairs: int
     items: int = Field(description="unique (image, prompt)")
@@ -197,8 +198,9 @@ class SubsetOut(BaseModel):
     ref: str
     dataset: str
     snapshot: int
+    snapshot_sha: str
     rows: int
-    sha256: str
+    sha256: str = Field(description="of the Parquet file; with recipe and snapshot_sha the version follows from it")
     created: str
     url: str
 

@@ -227,6 +227,7 @@ def _out(subset: Subset) -> SubsetOut:
         ref=subset.ref,
         dataset=subset.dataset,
         snapshot=subset.snapshot.n,
+        snapshot_sha=subset.snapshot.sha,
         rows=subset.rows,
         sha256=subset.sha256,
         created=subset.created,

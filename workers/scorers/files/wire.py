@@ -22,8 +22,9 @@ _REDIRECTS = 5
 _TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
 _LONGEST_PAUSE = 120.0
 _RESET = re.compile(r";\s*t=(\d{1,6})")
-_AGAIN = (408, 429, 500, 502, 503, 504)
-_PASSING = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
+AGAIN = (408, 429, 500, 502, 503, 504)
+"""What a server answers that may answer otherwise in a while."""
+PASSING = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
 
 
 class PullError(PairsieveError):
@@ -78,13 +79,13 @@ def answer(
         pause = 0.0
         try:
             response = _sent(http, url, what, headers or {}, data)
-        except _PASSING as error:
+        except PASSING as error:
             if attempt == TRIES - 1:
                 raise _unreachable(what, url, error) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise _unreachable(what, url, error) from error
         else:
-            if response.status_code not in _AGAIN or attempt == TRIES - 1:
+            if response.status_code not in AGAIN or attempt == TRIES - 1:
                 try:
                     if response.is_error:
                         raise _refusal(what, response)
@@ -93,7 +94,7 @@ def answer(
                 finally:
                     response.close()
             response.close()
-            pause = _pause(response.headers)
+            pause = pause_of(response.headers)
         time.sleep(max(pause, 0.5 * 2**attempt))
     raise AssertionError("the last attempt returns or raises")
 
@@ -134,7 +135,7 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _pause(headers: httpx2.Headers) -> float:
+def pause_of(headers: httpx2.Headers) -> float:
     """The seconds after which a server wants to be asked again: Retry-After, or the hub's `RateLimit: …;t=55`."""
     after = headers.get("retry-after", "")
     found = _RESET.search(headers.get("ratelimit", ""))
