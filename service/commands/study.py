@@ -11,6 +11,7 @@ from service.commands.options import Json, open_store
 
 if TYPE_CHECKING:
     from ranking.studies import Study
+    from training.study.grid import Grid, Point
 
 Out = Annotated[
     Path | None,
@@ -27,12 +28,25 @@ def study(
     file: Annotated[Path, typer.Argument(help="The study as YAML or JSON; see docs/study.md.", show_default=False)],
     out: Out = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be compared.")] = False,
+    part: Annotated[
+        str | None, typer.Option(help="Of a grid: fill one part of several, such as 1/2.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Compare recipes and controls at an equal budget; the same command again goes on where it was stopped."""
+    """Compare recipes and controls at an equal budget; the same command again goes on where it was stopped.
+
+    A file with `axes` is a grid: a study for every combination of their values.
+    """
+    from ranking.errors import UsageError
     from service.console import print_json, say, stage_bars
+    from training.study.grid import is_grid
     from training.study.spec import load_study
 
+    if is_grid(file):
+        _grid(file, out=out, plan=plan, part=part, json=json)
+        return
+    if part is not None:
+        raise UsageError(f"study {file} is no grid, so it has no parts", hint="leave --part out")
     spec = load_study(file)
     store = open_store()
     from training.study.run import plan_of, run_study
@@ -158,6 +172,81 @@ def _print_plan(study: Study) -> None:
         ["arm", "role", "metric", "take", "seeds"],
         rows,
     )
+
+
+def _grid(file: Path, *, out: Path | None, plan: bool, part: str | None, json: bool) -> None:
+    from service.console import print_json, say, stage_bars
+    from training.study.grid import load_grid, parse_part, planned, run_grid
+
+    grid = load_grid(file)
+    share = parse_part(part) if part is not None else (0, 1)
+    store = open_store()
+    if plan:
+        _print_points(grid, planned(store, grid), json=json)
+        return
+    with stage_bars(quiet=json) as stage:
+        results = run_grid(store, grid, part=share, progress=stage)
+    if results is None:
+        say(f"This part is done; others of {grid.name} are open. The same command without --part makes the report.")
+        return
+    written = _write_grid(out, grid, results)
+    if json:
+        print_json({"grid": grid.name, "axes": grid.axes, "studies": results})
+        return
+    _print_grid(grid, results)
+    if written:
+        say(f"The report is {written}.")
+
+
+def _print_points(grid: Grid, points: list[tuple[Point, int, int]], *, json: bool) -> None:
+    from service.console import print_json, print_table
+    from training.study.grid import label
+
+    if json:
+        print_json([{"at": point.at, "study": point.spec.name, "filled": a, "cells": b} for point, a, b in points])
+        return
+    rows = [[*map(label, point.at.values()), point.spec.name, f"{a}/{b}"] for point, a, b in points]
+    print_table(f"{grid.name}: {sum(b for *_, b in points)} cells", [*grid.axes, "study", "cells"], rows)
+
+
+def _print_grid(grid: Grid, results: list[dict[str, Any]]) -> None:
+    """A table per judge: a line for each point, a column for each arm."""
+    from service.console import out, print_table
+    from training.study.grid import table
+    from training.study.grid_report import pivoted
+
+    rows = table(grid, results)
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    for judge in results[0]["judges"]:
+        lines = [
+            [*line["at"], *(_cell(line["arms"].get(arm), judge["form"]) for arm in arms)]
+            for line in pivoted(grid, rows)
+            if line["judge"] == judge["name"]
+        ]
+        out.print()
+        unit = ", percent" if judge["form"] == "share" else ""
+        print_table(f"{judge['name']}{unit}", [*(axis.rpartition(".")[2] for axis in grid.axes), *arms], lines)
+    out.print()
+    for line in remarks(results[0]):
+        out.print(line, highlight=False, soft_wrap=True, style="dim")
+
+
+def _cell(found: dict[str, Any] | None, form: str) -> str:
+    from training.study.result import shown
+
+    return f"{shown(found['value'], form)}  {_interval(found, form)}" if found else "–"
+
+
+def _write_grid(folder: Path | None, grid: Grid, results: list[dict[str, Any]]) -> Path | None:
+    if folder is None:
+        return None
+    from ranking.errors import UsageError
+    from training.study.grid_report import write_grid_report
+
+    try:
+        return write_grid_report(folder, grid, results)
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {folder} ({error.strerror})") from error
 
 
 def _write(folder: Path | None, result: dict[str, Any]) -> Path | None:

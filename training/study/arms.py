@@ -109,7 +109,7 @@ def _control(
 
 def _arm(spec: StudySpec, table: PairTable, name: str, role: str, values: dict[str, Any]) -> Arm:
     where = f"{'arm' if role == 'arm' else 'control'} {name} of study {spec.name}"
-    own = {"name": f"{spec.name}.{name}", "dataset": spec.dataset, "seed": spec.seeds[0]}
+    own = {"name": f"{spec.family or spec.name}.{name}", "dataset": spec.dataset, "seed": spec.seeds[0]}
     try:
         recipe = parse_recipe(values | own, where=where)
         check_recipe(recipe, table)

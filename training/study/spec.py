@@ -74,7 +74,7 @@ def _controls(value: Any) -> Any:
 class StudySpec(_Part):
     """A study as it is written. Arms are recipes without dataset and seed, and without `take` unless an arm is to have
     a size of its own; `defaults` are laid under each arm and, but for `all`, each control. `train` holds the fields of
-    a training config."""
+    a training config. `family` is the name under which subsets are kept, where studies of a grid share them."""
 
     name: Annotated[str, _named("study")]
     dataset: Annotated[str, _named("dataset")]
@@ -87,6 +87,7 @@ class StudySpec(_Part):
     arms: tuple[dict[str, Any], ...] = Field(min_length=1)
     controls: Annotated[tuple[Control, ...], BeforeValidator(_controls)] = tuple(Control(control=c) for c in CONTROLS)
     train: dict[str, Any] | None = None
+    family: Annotated[str, _named("study")] | None = None
 
     def canonical(self) -> dict[str, Any]:
         """As plain JSON with every default spelled out, what the study's id is computed from."""
@@ -119,15 +120,19 @@ def parse_study(value: Any, *, where: str = "the study") -> StudySpec:
 
 def load_study(path: str | Path) -> StudySpec:
     """The study in a YAML or JSON file; UsageError if it cannot be read or does not fit."""
+    return parse_study(read_study(path), where=f"study {path}")
+
+
+def read_study(path: str | Path) -> Any:
+    """What a YAML or JSON file holds; UsageError if it cannot be read."""
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
-        value = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        return json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"study {file} cannot be read ({error.strerror})", code="bad-study") from error
     except (ValueError, yaml.YAMLError) as error:
         raise UsageError(f"study {file} is not valid YAML or JSON ({syntax_flaw(error)})", code="bad-study") from error
-    return parse_study(value, where=f"study {file}")
 
 
 def _check(spec: StudySpec) -> None:

@@ -1,0 +1,85 @@
+"""The charts of a grid as SVG text: by one judge, a panel for every combination of all axes but the last, along which
+the arms are drawn. Colours come from the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from training.drawing import picture, round_ticks
+from training.study.grid import Grid, label
+
+_WIDTH, _HIGH = 360, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 34, 62
+
+
+def panels(grid: Grid, rows: Sequence[dict[str, Any]], judge: dict[str, Any]) -> list[tuple[str, str]]:
+    """(title, SVG) of each panel, all on one scale."""
+    axes = list(grid.axes)
+    along = axes[-1]
+    mine = [row for row in rows if row["judge"] == judge["name"] and row["value"] is not None]
+    if not mine:
+        return []
+    ends = [row[part] for row in mine for part in ("low", "high", "value") if row[part] is not None]
+    low, high = min(ends), max(ends)
+    room = (high - low) * 0.06 or 0.05
+    places: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in mine:
+        places.setdefault(tuple(row["at"][axis] for axis in axes[:-1]), []).append(row)
+    order = [label(value) for value in grid.axes[along]]
+    return [
+        (
+            " · ".join(f"{axis.rpartition('.')[2]} {value}" for axis, value in zip(axes, place, strict=False)),
+            _panel(judge, found, order, along, low=low - room, high=high + room),
+        )
+        for place, found in places.items()
+    ]
+
+
+def arms_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(arm, its CSS class) in their order, as the legend of a page shows them."""
+    names = list(dict.fromkeys(row["arm"] for row in rows))
+    return [(name, f"series-{number % 8}") for number, name in enumerate(names)]
+
+
+def _panel(
+    judge: dict[str, Any], rows: list[dict[str, Any]], order: list[str], along: str, *, low: float, high: float
+) -> str:
+    inner = _WIDTH - _LEFT - _RIGHT
+    floor = _HIGH - _BOTTOM
+
+    def y(value: float) -> float:
+        return floor - (value - low) / (high - low) * (floor - _TOP)
+
+    def x(place: str, shift: float) -> float:
+        return _LEFT + inner * (order.index(place) + 0.5) / len(order) + shift
+
+    marks = []
+    for tick in round_ticks(low, high):
+        shown = f"{100 * tick:g} %" if judge["form"] == "share" else f"{tick:g}"
+        marks.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
+            f'<text x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{shown}</text>'
+        )
+    for place in order:
+        marks.append(f'<text x="{x(place, 0):.1f}" y="{floor + 16}" text-anchor="middle">{escape(place)}</text>')
+    marks.append(f'<text x="{_LEFT + inner / 2:.1f}" y="{floor + 34}" text-anchor="middle">{escape(along)}</text>')
+    series = arms_of(rows)
+    said = []
+    for number, (arm, kind) in enumerate(series):
+        shift = (number - (len(series) - 1) / 2) * 6
+        found = sorted((row for row in rows if row["arm"] == arm), key=lambda row: order.index(row["at"][along]))
+        points = [(x(row["at"][along], shift), row) for row in found]
+        line = " ".join(f"{at:.1f},{y(row['value']):.1f}" for at, row in points)
+        marks.append(f'<g class="{kind}"><polyline class="line" points="{line}"/>')
+        for at, row in points:
+            if row["low"] is not None:
+                marks.append(
+                    f'<line class="whisker" x1="{at:.1f}" x2="{at:.1f}" y1="{y(row["low"]):.1f}" '
+                    f'y2="{y(row["high"]):.1f}"/>'
+                )
+            marks.append(f'<circle class="dot" cx="{at:.1f}" cy="{y(row["value"]):.1f}" r="3.5"/>')
+        marks.append("</g>")
+        said.append(f"{arm} " + ", ".join(f"{row['at'][along]}: {row['value']:.3g}" for _, row in points))
+    return picture(judge["name"], "".join(marks), "; ".join(said), width=_WIDTH, height=_HIGH - 20, left=_LEFT)
