@@ -23,6 +23,7 @@ from training.blocks import (
     SaveConfig,
     WatchConfig,
 )
+from training.methods.needs import needs
 from training.methods.options import DEFAULT, METHODS, Dpo, Method
 
 PRESETS = Path(__file__).parent / "presets"
@@ -44,9 +45,18 @@ class TrainConfig(Block):
     lora: LoraConfig | None = Field(default=None, description="null: every weight of the denoiser is trained")
     steps: int = Field(default=160, ge=1, description="optimiser steps")
     batch: int = Field(default=24, ge=1, description="pairs per forward pass and process")
-    accumulate: int = Field(default=1, ge=1, description="forward passes per optimiser step")
+    accumulate: int = Field(default=1, ge=1, description="forward passes per optimiser step and process")
+    processes: int = Field(
+        default=1, ge=1, le=1024, description="one per device; the effective batch is batch × accumulate × processes"
+    )
     optimiser: Literal["adamw", "adamw-8bit", "adafactor"] = "adamw"
     learning_rate: float = Field(default=5e-5, gt=0)
+    scale_learning_rate: Literal["none", "linear", "sqrt"] = Field(
+        default="none", description="by effective batch / reference_batch, or by its square root"
+    )
+    reference_batch: int = Field(
+        default=2048, ge=1, description="the effective batch that learning_rate is meant for, where it is scaled"
+    )
     schedule: Literal["constant", "linear", "cosine"] = Field(default="constant", description="after the warm-up")
     warmup: int = Field(default=20, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(default=0.01, ge=0)
@@ -69,10 +79,22 @@ class TrainConfig(Block):
         default=EvaluationConfig(), description="run after training; null for none"
     )
 
+    @property
+    def effective_batch(self) -> int:
+        """Pairs per optimiser step."""
+        return self.batch * self.accumulate * self.processes
 
-def load_config(path: Path | None, settings: list[str] | None = None) -> TrainConfig:
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate after warm-up, scaled as the config says."""
+        ratio = self.effective_batch / self.reference_batch
+        power = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}[self.scale_learning_rate]
+        return float(self.learning_rate * ratio**power)
+
+
+def load_config(path: Path | None, settings: list[str] | None = None, *, preset: str | None = None) -> TrainConfig:
     """The config of a YAML file (or the defaults) with `key=value` settings applied; dots reach into blocks. A key
-    `preset` names what all of it is laid over.
+    `preset`, or the argument, names what all of it is laid over.
 
     Raises UsageError in one line for a missing file, text that is no mapping, unknown keys and bad values.
     """
@@ -92,6 +114,11 @@ def load_config(path: Path | None, settings: list[str] | None = None) -> TrainCo
         values = loaded or {}
     for setting in settings or []:
         _apply(values, setting)
+    if preset is not None and values.setdefault("preset", preset) != preset:
+        raise UsageError(
+            f"{path or 'the settings'} and --preset name two presets, {values['preset']} and {preset}",
+            hint="leave one out",
+        )
     return parse_config(values, where=str(path) if path else "the training config")
 
 
@@ -100,16 +127,56 @@ def parse_config(values: dict[str, Any], *, where: str = "the training config") 
     field that does not fit."""
     values = dict(values)
     if (name := values.pop("preset", None)) is not None:
-        values = _laid_over(preset(name), values)
+        values = _laid_over(preset_values(name), values)
     try:
-        return TrainConfig.model_validate(values)
+        config = TrainConfig.model_validate(values)
     except ValidationError as error:
         flaw = first_flaw(error)
         known = f"fields are {', '.join(_fields_beside(flaw.path, values))}" if flaw.unknown_key else ""
         raise UsageError(f"{flaw.where or 'config'} in {where} does not fit: {flaw.message}", hint=known) from error
+    check_combination(config, where=where)
+    return config
 
 
-def preset(name: Any) -> dict[str, Any]:
+def check_combination(config: TrainConfig, *, where: str) -> None:
+    """UsageError for values that fit each for itself and not with one another."""
+    wants = needs(config.method)
+    draws = config.cache.reference_draws
+    flaws = (
+        (
+            config.data.crop == "random" and config.cache.latents,
+            "data.crop is random, and cache.latents keeps one crop of each picture",
+            "set cache.latents to false, or data.crop to centre",
+        ),
+        (
+            draws is not None and not wants.reference,
+            f"cache.reference_draws is {draws}, and the method {config.method.name} has no reference",
+            "leave cache.reference_draws out",
+        ),
+        (
+            draws is not None and wants.reference_predictions,
+            f"cache.reference_draws is {draws}, and the method {config.method.name} needs the reference itself",
+            "leave cache.reference_draws out",
+        ),
+        (
+            config.scale_learning_rate == "none"
+            and "reference_batch" in config.model_fields_set
+            and config.reference_batch != TrainConfig.model_fields["reference_batch"].default,
+            f"reference_batch is {config.reference_batch}, and scale_learning_rate is none",
+            "set scale_learning_rate to linear or sqrt, or leave reference_batch out",
+        ),
+        (
+            config.processes > 1 and ":" in config.device,
+            f"device is {config.device}, and {config.processes} processes need one each",
+            "set device to auto or cuda",
+        ),
+    )
+    for wrong, what, todo in flaws:
+        if wrong:
+            raise UsageError(f"{what}, in {where}", hint=todo)
+
+
+def preset_values(name: Any) -> dict[str, Any]:
     """The values of a preset; UnknownNameError where there is none of this name."""
     known = preset_names()
     if name not in known:
@@ -135,10 +202,17 @@ def _fields_beside(path: tuple[str, ...], values: dict[str, Any]) -> list[str]:
     return list(block.model_fields)
 
 
+def method_name(value: Any) -> str | None:
+    """The name in what stands for a method in a config; None where it says none."""
+    return value.get("name") if isinstance(value, dict) else value
+
+
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     laid = dict(below)
     for key, value in above.items():
         under = laid.get(key)
+        if key == "method" and method_name(value) not in (None, method_name(under)):
+            under = None  # the options of one method are not another's
         laid[key] = _laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
     return laid
 
@@ -150,7 +224,9 @@ def _apply(values: dict[str, Any], setting: str) -> None:
     place = values
     *parents, last = path.split(".")
     for parent in parents:
-        inner = place.setdefault(parent, {})
+        inner = place.get(parent)
+        if inner is None:  # unset, or null: a block that is now wanted
+            inner = place[parent] = {}
         if isinstance(inner, str) and parent == "method":
             inner = place[parent] = {"name": inner}
         if not isinstance(inner, dict):

@@ -7,20 +7,18 @@ cannot mix.
 
 from __future__ import annotations
 
-import math
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ranking.checkpoints import drop_checkpoints
 from ranking.errors import PairsieveError
-from ranking.names import parse_json
 from ranking.runs import finish_run, get_run, record_run_attempt, run_result, run_state
 from ranking.store.blobs import Store, clear_errors
 from ranking.store.refs import pin
@@ -33,18 +31,21 @@ from training.loop.checkpoints import Checkpoints, facts_of
 from training.loop.heartbeat import beating
 from training.loop.launch import device_of, make_accelerator, summed
 from training.loop.memory import clear_of_memory
-from training.loop.stops import StoppedError, Stops
+from training.loop.stops import Interruption, StoppedError, Stops
 from training.loop.training import Training
 from training.models.load import load_model
 from training.progress import Progress, silent
 from training.watch.meter import Step
-from training.watch.recorders import METRICS
+from training.watch.recorders import recorded
 from training.watch.watching import Watching
 from workers.identity import worker_name
 from workers.scorers.runtime import pick_device
 
 Say = Callable[[str], None]
 """Hears a sentence for people."""
+
+_CAPTIONS = 64
+"""More prompts than any grid of samples shows."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,142 @@ def train(
         drop_checkpoints(store, run_id)
     stops = Stops(run_id, elsewhere=stop)
     with stops.listening(), beating(store, run_id), clear_of_memory(config):
-        result = _attempt(store, run_id, config, subset, attempt, ears=ears, stops=stops, before_done=before_done)
+        result = _Work(store, run_id, config, subset, attempt, ears, stops).train()
+        assert result is not None
+        if before_done is not None:
+            stops.where = "before it was evaluated"
+            before_done(result.output)
     finish_run(store, run_id, asdict(result))
     drop_checkpoints(store, run_id)
     return RunResult(**run_result(store, run_id))
+
+
+def follow(store: Store, run_id: str) -> None:
+    """Train in a process that only helps the first one, which keeps the records and puts everything aside."""
+    config = parse_config(get_run(store, run_id).config, where=f"run {run_id}")
+    subset = get_subset(store, get_run(store, run_id).subset)
+    stops = Stops(run_id)
+    with stops.listening(), clear_of_memory(config):
+        _Work(store, run_id, config, subset, attempt=None, ears=Ears(), stops=stops).train()
+
+
+@dataclass
+class _Work:
+    """One process's share of an attempt; `attempt` is None in all but the first."""
+
+    store: Store
+    run_id: str
+    config: TrainConfig
+    subset: Subset
+    attempt: str | None
+    ears: Ears
+    stops: Stops
+
+    def train(self) -> RunResult | None:
+        """Load, go on, train, save; the result of the first process."""
+        started = time.monotonic()
+        accelerator = make_accelerator(self.config.device)
+        device = device_of(accelerator, pick_device(self.config.device))
+        model = load_model(self.config.model, device=device)
+        source = from_store(self.store, self.subset)
+        encoded = lambda done, total: self.ears.progress("encode", done, total)  # noqa: E731
+        material = load_material(source, model, self.config, on_images=encoded)
+        training = Training(model, material, self.config, accelerator=accelerator)
+        facts = facts_of(
+            model, material.rows, subset=self.subset.sha256, device=device, processes=accelerator.num_processes
+        )
+        checkpoints = Checkpoints(self.store, self.run_id, self.config.checkpoints, self.attempt, facts, self.ears.say)
+        with _unfinished(self.store, self.run_id) as folder:
+            with self._watching(folder, material) as watching:
+                resumed = checkpoints.resume(training, watching)
+                self._steps(training, checkpoints, watching)
+            if self.attempt is None:
+                return None
+            with clear_errors(f"the model of run {self.run_id}"):
+                model.save(folder, training.denoiser)
+            records = recorded(folder, before=self.config.steps)
+            output = f"runs/{self.run_id}/output-{self.attempt[:12]}"
+            _place(self.store, folder, output)
+        return RunResult(
+            output=output,
+            pairs=len(material),
+            skipped=material.skipped,
+            steps=len(records),
+            first_loss=records[0]["loss"],
+            last_loss=records[-1]["loss"],
+            last_implicit_accuracy=records[-1]["implicit_accuracy"],
+            seconds=round(time.monotonic() - started, 2),
+            device=device,
+            model_fingerprint=model.fingerprint,
+            taken_down=material.rows.taken_down,
+            ties=material.rows.ties,
+            resumed=resumed,
+            processes=accelerator.num_processes,
+        )
+
+    def _steps(self, training: Training, checkpoints: Checkpoints, watching: Watching | None) -> None:
+        steps = self.config.steps
+        self.stops.where = "before its first step"
+        try:
+            with self.stops.deferred():
+                while training.step < steps:
+                    self._look(training, watching)
+                    self._step(training, watching)
+                    stop, due = self._agreed(training, self.stops.asked, checkpoints.due(training.step))
+                    if stop or (due and training.step < steps):
+                        checkpoints.put(training, watching)
+                    if stop:
+                        raise self.stops.error(f"before step {training.step} of {steps}, and its state is put aside")
+                self._look(training, watching)
+                # So that what comes now, and may take hours, costs no step where it is cut off.
+                if self._agreed(training, checkpoints.worth_while, False)[0]:
+                    checkpoints.put(training, watching)
+        except StoppedError:
+            raise
+        except PairsieveError as error:
+            raise PairsieveError(
+                f"{error.message}; {checkpoints.latest()}", code=error.code, hint=error.hint
+            ) from error
+
+    def _step(self, training: Training, watching: Watching | None) -> None:
+        # Where several work together they must agree, which they do between steps.
+        alone = training.accelerator.num_processes == 1
+        try:
+            step = training.advance(between=self.stops.interrupt if alone else None)
+        except Interruption:
+            return
+        if watching is not None:
+            watching.record(step)
+        self.ears.step(step)
+        self.ears.progress("train", step.step + 1, self.config.steps)
+
+    def _look(self, training: Training, watching: Watching | None) -> None:
+        if watching is not None:
+            with training.precision():
+                watching.look(training.model, training.denoiser, training.step)
+
+    def _watching(self, folder: Path, material: Material) -> AbstractContextManager[Watching | None]:
+        if self.attempt is None:
+            return nullcontext()
+        captions = material.rows.texts.slice(0, _CAPTIONS).to_pylist()
+        return Watching(self.store, self.run_id, self.config, folder, attempt=self.attempt, captions=captions)
+
+    def _agreed(self, training: Training, *flags: bool) -> list[bool]:
+        """Each flag if any process has it up: clocks and signals are each one's own."""
+        counts = summed(torch.tensor(flags, dtype=torch.float32, device=training.model.device), training.accelerator)
+        return [count > 0 for count in counts.tolist()]
+
+
+@contextmanager
+def _unfinished(store: Store, run_id: str) -> Iterator[Path]:
+    with clear_errors(f"run {run_id}"):
+        folder = Path(tempfile.mkdtemp(prefix=f"run-{run_id}-", dir=store.tmp()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(store: Store, folder: Path, output: str) -> None:
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        store.put_file(f"{output}/{path.relative_to(folder).as_posix()}", path)

@@ -37,16 +37,21 @@ class Gradients:
     scaler: torch.amp.GradScaler
     accelerator: Accelerator
 
-    def add(self, mine: Sequence[Sequence[Visit]], *, pairs: int, meter: Meter) -> None:
+    def add(
+        self, mine: Sequence[Sequence[Visit]], *, pairs: int, meter: Meter, between: Callable[[], None]
+    ) -> None:
         """`mine` are this process's forward passes out of all that a step's `pairs` take; what they measure goes to the
-        meter."""
+        meter. `between` is called before each."""
         if self.objective.whole_step:
-            self._of_whole_step(mine, meter)
+            self._of_whole_step(mine, meter, between)
         else:
-            self._pass_by_pass(mine, pairs, meter)
+            self._pass_by_pass(mine, pairs, meter, between)
 
-    def _pass_by_pass(self, mine: Sequence[Sequence[Visit]], pairs: int, meter: Meter) -> None:
+    def _pass_by_pass(
+        self, mine: Sequence[Sequence[Visit]], pairs: int, meter: Meter, between: Callable[[], None]
+    ) -> None:
         for place, visits in enumerate(mine):
+            between()
             batch = self.material.batch(visits)
             with self._synchronised(place == len(mine) - 1):
                 passes = self._forward(batch, self.objective)
@@ -55,12 +60,13 @@ class Gradients:
                 self._backward(outcome.loss * (len(batch) / pairs))
             meter.add(passes, outcome, batch.uniform)
 
-    def _of_whole_step(self, mine: Sequence[Sequence[Visit]], meter: Meter) -> None:
+    def _of_whole_step(self, mine: Sequence[Sequence[Visit]], meter: Meter, between: Callable[[], None]) -> None:
         """Gradient caching, as `training.methods.whole_step` tells it. A single pass keeps its graph and runs once."""
         once = len(mine) == 1
         held: list[Passes] = []
         uniform: list[Tensor] = []
         for visits in mine:
+            between()
             batch = self.material.batch(visits)
             with nullcontext() if once else torch.no_grad():
                 passes = self._forward(batch, self.objective)
@@ -75,6 +81,7 @@ class Gradients:
         again = replace(self.objective, reference=False, reference_predictions=False)
         own = parts(parts(slopes, sizes)[rank], [len(visits) for visits in mine])
         for place, (visits, part) in enumerate(zip(mine, own, strict=True)):
+            between()
             with self._synchronised(place == len(mine) - 1):
                 passes = held[0] if once else self._forward(self.material.batch(visits), again)
                 self._backward(self.objective.carrier(passes, part))

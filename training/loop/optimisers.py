@@ -14,7 +14,7 @@ from training.config import TrainConfig
 
 def make_optimiser(parameters: Sequence[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
     """The config's optimiser over these parameters. Raises UsageError where the package of 8-bit AdamW is missing."""
-    rate, decay = config.learning_rate, config.weight_decay
+    rate, decay = config.peak_learning_rate, config.weight_decay
     if config.optimiser == "adamw":
         # One kernel for all tensors where there is one; a loop over a UNet's 700 costs more than the arithmetic.
         fused = all(each.device.type in ("cpu", "cuda") for each in parameters)
@@ -46,10 +46,10 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     """The rate of a step, from 0: rising in a line over `warmup` steps, of which the first is not 0, then constant,
     down in a line, or down half a cosine, towards 0 after the last step."""
     if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
+        return config.peak_learning_rate * (step + 1) / config.warmup
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
     if config.schedule == "linear":
-        return config.learning_rate * max(0.0, 1 - done)
+        return config.peak_learning_rate * max(0.0, 1 - done)
     if config.schedule == "cosine":
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    return config.learning_rate
+        return config.peak_learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return config.peak_learning_rate

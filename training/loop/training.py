@@ -6,7 +6,7 @@ import copy
 import math
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -103,8 +103,10 @@ class Training:
             raise ValueError("this training keeps no reference")
         yield self._reference
 
-    def advance(self) -> Step:
-        """One optimiser step over all its forward passes and processes.
+    def advance(self, *, between: Callable[[], None] | None = None) -> Step:
+        """One optimiser step over all its forward passes and processes. `between` is called before each forward pass:
+        what it raises leaves weights, optimiser and `step` as they were before the step, but gradients and measured
+        sums half-made, so that nothing but `save` is of use then.
 
         Raises PairsieveError, weights and optimiser untouched, where the loss or its gradient is not finite; in fp16
         such a step is skipped and the loss scaled down, and only many in a row are an error.
@@ -116,7 +118,7 @@ class Training:
             group["lr"] = rate
         with denormals_flushed():
             mine = self._order.passes(self.step, self.config.batch, processes=processes)[rank]
-            self._gradients.add(mine, pairs=self._order.size, meter=self._meter)
+            self._gradients.add(mine, pairs=self._order.size, meter=self._meter, between=between or _nothing)
             norm = self._clipped()
             scaled = self._scaler.is_enabled()
             # Only fp16 has to look at the norm by itself; else it comes over with what was measured.
@@ -202,6 +204,10 @@ class Training:
                 code="training-diverged",
                 hint="lower learning_rate or beta",
             )
+
+
+def _nothing() -> None:
+    """What happens between passes where nobody asks."""
 
 
 def _memory(device: torch.device) -> float:

@@ -1,0 +1,85 @@
+"""Being told to stop: a signal ends a training between two steps, with its state put aside, and everything else at
+once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ranking.errors import PairsieveError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ASKED = 128  # a shell's exit status of a process that a signal ended is this plus the signal's number
+
+
+class StoppedError(PairsieveError):
+    """A run was told to stop, and may go on any time. The exit code is the shell's own for the signal, 130 for Ctrl-C
+    and 143 for SIGTERM."""
+
+    default_code = "stopped"
+
+
+class Interruption(Exception):
+    """Leaves a step that is not finished."""
+
+
+class Stops:
+    """Whether this process was told to stop, by SIGINT or SIGTERM while it is `listening`, or by whoever answers
+    `elsewhere` with True. `where` says how far the run is, for the line that ends it."""
+
+    def __init__(self, run_id: str, *, elsewhere: Callable[[], bool] | None = None) -> None:
+        self._run_id = run_id
+        self._elsewhere = elsewhere
+        self.where = "while it loads"
+        self._signal: int | None = None
+        self._deferred = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether the training should end at the next opportunity."""
+        return self._signal is not None or (self._elsewhere is not None and self._elsewhere())
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals for as long as the block lasts; outside the main thread there is nothing to take."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, the first signal is kept in mind, and the block ends when it has seen `asked`; a second one ends it
+        at once."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def interrupt(self) -> None:
+        """Raise Interruption where the training should end."""
+        if self.asked:
+            raise Interruption
+
+    def error(self, what: str) -> StoppedError:
+        """The error that ends the run, saying what became of it."""
+        number = self._signal or signal.SIGTERM
+        return StoppedError(
+            f"run {self._run_id} is stopped {what}", hint="the same command goes on", exit_code=_ASKED + number
+        )
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        first = self._signal is None
+        self._signal = number
+        if not (self._deferred and first):
+            raise self.error("before it put its state aside" if self._deferred else self.where)
