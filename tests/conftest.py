@@ -31,6 +31,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     nothing = tmp_path_factory.getbasetemp() / "no-weights"
     monkeypatch.setenv("PAIRSIEVE_WEIGHTS", str(nothing))
     monkeypatch.setenv("HF_HUB_CACHE", str(nothing / "hub"))
+    # One for all tests: what one has encoded, another need not.
+    monkeypatch.setenv("PAIRSIEVE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(autouse=True, scope="session")

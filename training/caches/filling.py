@@ -1,5 +1,5 @@
-"""Fills a shelf with what it lacks. Processes that fill it at once, of one run or of several, take pieces of the work in
-turn; what a killed one had finished is kept."""
+"""Fills a shelf with what it lacks. Processes that fill it at once, of one run or of several, take pieces of the work
+in turn; what a killed one had finished is kept."""
 
 from __future__ import annotations
 

@@ -3,13 +3,16 @@ what they are."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,17 +21,20 @@ from ranking.images import Found, ImageError, decode_rgb
 from training.caches.encoding import Storage, arithmetic, encode_pictures, pictures_at_once
 from training.caches.filling import Part
 from training.caches.places import Identity
-from training.caches.shelf import Shelf, keys_of
+from training.caches.shelf import Keys, Shelf, keys_of
 from training.caches.work import Work
 from training.data.framing import Framed, Framing, frame
 from training.data.looks import Looks
-from training.data.pairs import Pictures
+from training.data.pairs import PairSource, Pictures
 from training.models.base import DiffusionModel
+from training.progress import Progress, silent
 
 VERSION = 1
 """To be raised when a picture is decoded, framed, encoded or named otherwise than before."""
 
 _AHEAD = 64
+_AT_ONCE = 4096
+_FACTS_BYTES = 56  # of geometry and hash
 
 
 def latents_identity(model: DiffusionModel, *, storage: Storage) -> Identity:
@@ -37,10 +43,10 @@ def latents_identity(model: DiffusionModel, *, storage: Storage) -> Identity:
     return Identity("latents", model.name, key)
 
 
-def latents_key(uid: str, framing: Framing) -> str:
-    """What names a row: an image uid is a hash of its bytes, and the framing says what is seen of it."""
+def latents_key(origin: str, uid: str, framing: Framing) -> str:
+    """What names a row: within a dataset an image's uid names its bytes, and the framing says what is seen of it."""
     (height, width), (top, left) = framing.size, framing.crop
-    return f"{uid} {height}x{width} {top!r},{left!r} {'flipped' if framing.flipped else 'as it is'}"
+    return f"{origin} {uid} {height}x{width} {top!r},{left!r} {'flipped' if framing.flipped else 'as it is'}"
 
 
 @dataclass(frozen=True)
@@ -48,55 +54,66 @@ class KeptLatents:
     """`Latents` from disk: what a batch needs is read when it needs it."""
 
     shelf: Shelf
+    origin: str
 
     def __call__(self, uids: Sequence[str], framings: Sequence[Framing]) -> tuple[Tensor, Tensor]:
         """See `training.data.protocols.Latents`. PairsieveError for a row that was damaged since it was checked."""
-        keys = keys_of(latents_key(uid, framing) for uid, framing in zip(uids, framings, strict=True))
-        rows = self.shelf.rows(keys)
+        keys = keys_of(latents_key(self.origin, uid, framing) for uid, framing in zip(uids, framings, strict=True))
+        rows = self.shelf.rows(keys, only=("latents", "geometry"))
         return torch.from_numpy(rows["latents"]).float(), torch.from_numpy(rows["geometry"]).long()
 
 
 @dataclass(frozen=True)
 class LatentsWork:
-    """The latents of a run's `looks`: what is to be made of them, and which pictures can be read."""
+    """The latents of a run's `looks`: the `work`, the place in `looks.uids` of each key's picture, how many there are,
+    and what was taken down by its bytes."""
 
     work: Work
     image: NDArray[np.int64]
     images: int
+    contents_taken: frozenset[str]
 
-    def readable(self, there: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Bool (M,) over `looks.uids`, from which keys have a row."""
-        lacking = np.bincount(self.image[~there], minlength=self.images)
-        return lacking == 0
+    def fill(self, *, tell: Progress = silent, turn: float = 0.0) -> NDArray[np.bool_]:
+        """Make what is missing; bool (M,) over `looks.uids`: which pictures could be read, all framings of them. One
+        that was taken down by its bytes could not, though its latents be kept since before; then they go."""
+        there = self.work.fill(tell=tell, turn=turn)
+        if self.contents_taken and self._drop_taken(self.work.keys[there]):
+            there = self.work.fill(tell=tell, turn=turn)
+        return np.bincount(self.image[~there], minlength=self.images) == 0
+
+    def _drop_taken(self, keys: Keys) -> bool:
+        taken = np.array([bytes.fromhex(each) for each in self.contents_taken], "S32")
+        found = np.zeros(len(keys), bool)
+        for start in range(0, len(keys), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            hashes = self.work.shelf.rows(keys[part], only=("sha256",))["sha256"]
+            found[part] = np.isin(np.frombuffer(hashes.tobytes(), "S32"), taken)
+        self.work.shelf.drop(keys[found])
+        return bool(found.any())
 
 
-def latents_work(
-    looks: Looks, pictures: Pictures, model: DiffusionModel, *, storage: Storage, order: NDArray[np.int64] | None = None
-) -> LatentsWork:
-    """`order` are the places of all `looks.uids` in the order in which `pictures` has them."""
-    order = np.arange(len(looks.uids)) if order is None else order
+def latents_work(looks: Looks, source: PairSource, model: DiffusionModel, *, storage: Storage) -> LatentsWork:
+    """What a run's latents are made of and how. Opens the cache and reads its index; nothing is encoded."""
+    names = source.ordered(looks.uids).to_pylist()
     image: list[int] = []
     framings: list[Framing] = []
-    for place in order.tolist():
+    for place in looks.places.of(names).tolist():
         ways = looks.framings(place)
         framings += ways
         image += [place] * len(ways)
-    names = looks.uids.to_pylist()
-    keys = keys_of(latents_key(names[place], framing) for place, framing in zip(image, framings, strict=True))
-    stride, channels = model.stride, model.latent_channels
-    width = np.dtype(storage).itemsize
-    sizes = [channels * (way.size[0] // stride) * (way.size[1] // stride) * width + 24 for way in framings]
-    shelf = Shelf(latents_identity(model, storage=storage))
+    uids = looks.uids.take(pa.array(image)).to_pylist()
+    keys = keys_of(latents_key(source.origin, uid, way) for uid, way in zip(uids, framings, strict=True))
+    elements = np.array([way.size for way in framings], np.int64).prod(1) // model.stride**2 * model.latent_channels
 
     def make(places: list[int]) -> Iterator[Part]:
         wanted: dict[str, list[int]] = {}
         for place in places:
-            wanted.setdefault(names[image[place]], []).append(place)
-        waiting: dict[tuple[int, int], list[tuple[int, Framed]]] = {}
-        for uid, framed in _framed(pictures, {uid: [framings[p] for p in at] for uid, at in wanted.items()}):
-            for place, seen in zip(wanted[uid], framed, strict=True):
+            wanted.setdefault(uids[place], []).append(place)
+        waiting: dict[tuple[int, int], list[_Seen]] = {}
+        for uid, seen in _framed(source.pictures, {uid: [framings[p] for p in at] for uid, at in wanted.items()}):
+            for place, (framed, digest) in zip(wanted[uid], seen, strict=True):
                 size = framings[place].size
-                waiting.setdefault(size, []).append((place, seen))
+                waiting.setdefault(size, []).append((place, framed, digest))
                 if len(waiting[size]) == pictures_at_once(*size):
                     yield _encoded(model, waiting.pop(size), storage)
         for left in waiting.values():
@@ -105,39 +122,53 @@ def latents_work(
     work = Work(
         what="latents of pictures",
         switch="cache.latents: false",
-        shelf=shelf,
+        shelf=Shelf(latents_identity(model, storage=storage)),
         keys=keys,
         make=make,
-        row_bytes=np.array(sizes, np.int64),
+        row_bytes=elements * np.dtype(storage).itemsize + _FACTS_BYTES,
     )
-    return LatentsWork(work, np.array(image, np.int64), len(looks.uids))
+    return LatentsWork(work, np.array(image, np.int64), len(looks.uids), source.contents_taken())
 
 
-def _encoded(model: DiffusionModel, waiting: list[tuple[int, Framed]], storage: Storage) -> Part:
-    latents = encode_pictures(model, [framed.pixels for _, framed in waiting], storage=storage)
-    geometry = np.array([framed.geometry for _, framed in waiting], np.int32)
-    return [place for place, _ in waiting], {"latents": latents.numpy().astype(storage), "geometry": geometry}
+_Seen = tuple[int, Framed, bytes]
+"""A key's place, the framed picture, and the SHA-256 of its bytes."""
 
 
-def _framed(pictures: Pictures, wanted: dict[str, list[Framing]]) -> Iterator[tuple[str, list[Framed]]]:
+def _encoded(model: DiffusionModel, waiting: Sequence[_Seen], storage: Storage) -> Part:
+    latents = encode_pictures(model, [framed.pixels for _, framed, _ in waiting], storage=storage)
+    return [place for place, _, _ in waiting], {
+        "latents": latents.numpy().astype(storage),
+        "geometry": np.array([framed.geometry for _, framed, _ in waiting], np.int32),
+        "sha256": np.frombuffer(b"".join(digest for _, _, digest in waiting), np.uint8).reshape(-1, 32),
+    }
+
+
+def _framed(
+    pictures: Pictures, wanted: Mapping[str, Sequence[Framing]]
+) -> Iterator[tuple[str, list[tuple[Framed, bytes]]]]:
     """Pictures as they are framed, decoded by threads that run ahead of the encoder; those that cannot be read are left
     out."""
 
-    def look(uid: str, data: Found) -> list[Framed] | None:
+    def look(uid: str, data: Found) -> list[tuple[Framed, bytes]]:
         try:
             image = decode_rgb(data)
         except ImageError:
-            return None
-        return [frame(image, framing) for framing in wanted[uid]]
+            return []
+        digest = hashlib.sha256(data if isinstance(data, bytes) else b"").digest()
+        return [(frame(image, framing), digest) for framing in wanted[uid]]
 
     found = iter(pictures(list(wanted)))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        ahead: list[tuple[str, Future[list[Framed] | None]]] = []
-        while True:
-            ahead += [(uid, pool.submit(look, uid, data)) for uid, data in islice(found, _AHEAD - len(ahead))]
-            if not ahead:
-                return
-            uid, future = ahead.pop(0)
-            framed = future.result()
-            if framed is not None:
-                yield uid, framed
+        ahead: deque[tuple[str, Future[list[tuple[Framed, bytes]]]]] = deque()
+        try:
+            while True:
+                for uid, data in islice(found, _AHEAD - len(ahead)):
+                    ahead.append((uid, pool.submit(look, uid, data)))
+                if not ahead:
+                    return
+                uid, framed = ahead.popleft()
+                if seen := framed.result():
+                    yield uid, seen
+        finally:
+            for _, each in ahead:
+                each.cancel()

@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,12 +41,12 @@ def keys_of(names: Iterable[str]) -> Keys:
 class _Shard:
     path: Path
     keys: Keys
-    checks: npt.NDArray[np.uint32]
+    checks: Mapping[str, npt.NDArray[np.uint32]]
     values: Mapping[str, Any]
 
-    def row(self, place: int) -> dict[str, npt.NDArray[Any]]:
+    def row(self, place: int, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Row `place` of each array, of shape (1, …)."""
-        return {name: values[place : place + 1] for name, values in self.values.items()}
+        return {name: self.values[name][place : place + 1] for name in only or self.values}
 
 
 class Shelf:
@@ -102,9 +102,11 @@ class Shelf:
         if not len(keys):
             return
         arrays = {name: np.ascontiguousarray(values) for name, values in rows.items()}
-        checks = np.array([_check(arrays, place) for place in range(len(keys))], np.uint32)
+        checks = {
+            f"{_CHECKS}.{name}": np.array([_check(row) for row in values], np.uint32) for name, values in arrays.items()
+        }
         stored = np.frombuffer(keys.tobytes(), np.uint8).reshape(len(keys), 16)
-        data = save({**arrays, _KEYS: stored, _CHECKS: checks})
+        data = save({**arrays, **checks, _KEYS: stored})
         path = self.folder / SHARDS / f"{_name(keys, checks)}.safetensors"
         try:
             write_whole(path, data, self.folder / "tmp")
@@ -112,8 +114,8 @@ class Shelf:
             raise unwritable(self.folder, error) from error
         self.refresh()
 
-    def rows(self, keys: Keys) -> dict[str, npt.NDArray[Any]]:
-        """The rows of some keys, which must be there and of one shape, in their order.
+    def rows(self, keys: Keys, *, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """The rows of some keys, which must be there and of one shape, in their order; of all arrays, or `only` some.
 
         Raises KeyError for a key without a row, PairsieveError for a row that is not what was written.
         """
@@ -121,10 +123,10 @@ class Shelf:
         if (found < 0).any():
             raise KeyError(f"{int((found < 0).sum())} keys without a row in {self.folder}")
         read = []
-        for shard_place, place in self._places[found].tolist():
-            shard = self._shards[shard_place]
-            row = shard.row(place)
-            if _check(row, 0) != shard.checks[place]:
+        for number, place in self._places[found].tolist():
+            shard = self._shards[number]
+            row = shard.row(place, only)
+            if any(_check(values) != shard.checks[name][place] for name, values in row.items()):
                 raise PairsieveError(
                     f"{shard.path} is damaged",
                     code="cache-damaged",
@@ -146,6 +148,13 @@ class Shelf:
             path.unlink(missing_ok=True)
         self.refresh()
         return len(damaged)
+
+    def drop(self, keys: Keys) -> None:
+        """Remove the shards that hold any of these keys, and with them whatever else they hold."""
+        found = self._find(keys)
+        for number in np.unique(self._places[found[found >= 0], 0]).tolist():
+            self._shards[number].path.unlink(missing_ok=True)
+        self.refresh()
 
     def _find(self, keys: Keys) -> npt.NDArray[np.int64]:
         """Places in the index, −1 where there is none."""
@@ -176,25 +185,31 @@ def _opened(path: Path) -> _Shard | None:
     try:
         file = safe_open(path, framework="numpy")
         keys = np.frombuffer(file.get_tensor(_KEYS).tobytes(), "S16")
-        checks = file.get_tensor(_CHECKS)
-        names = [name for name in file.keys() if name not in (_KEYS, _CHECKS)]  # noqa: SIM118 - not a mapping
-        values = {name: file.get_slice(name) for name in names}
+        found = set(file.keys()) - {_KEYS}
+        checks = {name: file.get_tensor(name) for name in found if name.startswith(f"{_CHECKS}.")}
+        values = {name.partition(".")[2]: file.get_slice(name.partition(".")[2]) for name in checks}
     except (SafetensorError, OSError, ValueError):
         return None
-    return _Shard(path, keys, checks, values) if _name(keys, checks) == path.stem else None
+    if len(found) != 2 * len(values) or _name(keys, checks) != path.stem:
+        return None
+    return _Shard(path, keys, {name.partition(".")[2]: each for name, each in checks.items()}, values)
 
 
 def _is_whole(shard: _Shard, places: npt.NDArray[np.int64]) -> bool:
-    return all(_check(shard.row(place), 0) == shard.checks[place] for place in places.tolist())
+    return all(
+        _check(values) == shard.checks[name][place]
+        for place in places.tolist()
+        for name, values in shard.row(place).items()
+    )
 
 
-def _name(keys: Keys, checks: npt.NDArray[np.uint32]) -> str:
-    return hashlib.sha256(keys.tobytes() + checks.tobytes()).hexdigest()[:32]
+def _name(keys: Keys, checks: Mapping[str, npt.NDArray[np.uint32]]) -> str:
+    """What a shard with these keys and checksums is called."""
+    digest = hashlib.sha256(keys.tobytes())
+    for name in sorted(checks):
+        digest.update(name.encode() + checks[name].tobytes())
+    return digest.hexdigest()[:32]
 
 
-def _check(rows: Rows, place: int) -> int:
-    """The CRC-32 of one row, over its arrays in the order of their names."""
-    value = 0
-    for name in sorted(rows):
-        value = zlib.crc32(np.ascontiguousarray(rows[name][place]), value)
-    return value
+def _check(values: npt.NDArray[Any]) -> int:
+    return zlib.crc32(np.ascontiguousarray(values))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from training.caches.filling import Make, fill
 from training.caches.places import check_room
 from training.caches.shelf import Keys, Shelf
+from training.denormals import denormals_flushed
 from training.progress import Progress, silent
 
 _WARM_UP = 32
@@ -67,14 +68,16 @@ class Work:
         be made."""
         self.check()
         stage = self.shelf.identity.kind
-        return fill(self.shelf, self.keys, self.make, piece=self.piece, turn=turn, stage=stage, tell=tell)
+        with denormals_flushed():  # as in training, where what is not kept is computed
+            return fill(self.shelf, self.keys, self.make, piece=self.piece, turn=turn, stage=stage, tell=tell)
 
     def _bytes(self, missing: npt.NDArray[np.int64]) -> int:
         return int(self.row_bytes[missing].sum()) + _ROW_EXTRA * len(missing)
 
     def _make(self, places: list[int]) -> float:
         started = time.monotonic()
-        for part, rows in self.make(places):
-            if part:
-                self.shelf.put(self.keys[part], rows)
+        with denormals_flushed():
+            for part, rows in self.make(places):
+                if part:
+                    self.shelf.put(self.keys[part], rows)
         return time.monotonic() - started

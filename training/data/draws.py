@@ -13,6 +13,9 @@ from torch import Tensor
 from training.blocks import DataConfig
 from training.data.framing import CENTRE, Framing
 
+VERSION = 1
+"""To be raised when a visit's chance is drawn otherwise than before: what was computed for other draws is of no use."""
+
 
 @dataclass(frozen=True)
 class Draw:

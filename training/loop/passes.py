@@ -59,6 +59,15 @@ def forward(
     )
 
 
+def reference_errors(model: DiffusionModel, reference: nn.Module, batch: PairBatch, *, precision: Precision) -> Tensor:
+    """What `forward` finds of the reference, float32 (2B,), by itself: to be kept."""
+    noisy = model.noised(batch.latents, batch.noise, batch.times)
+    target = model.target(batch.latents, batch.noise, batch.times)
+    with torch.no_grad(), autocast(precision, model.device):
+        prediction = model.predict(reference, noisy, batch.times, batch.conditioning, batch.geometry)
+    return denoising_error(prediction, target)
+
+
 def winners(batch: PairBatch) -> PairBatch:
     """The winners alone: N = B samples in place of 2B."""
     count = len(batch)
