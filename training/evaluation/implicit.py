@@ -108,10 +108,12 @@ def draw_margins(model: DiffusionModel, policy: nn.Module, material: Material, *
         batch = material.batch(visits[start : start + _PAIRS_AT_ONCE])
         noisy = model.noised(batch.latents, batch.noise, batch.times)
         target = model.target(batch.latents, batch.noise, batch.times)
-        errors = [
-            denoising_error(model.predict(each, noisy, batch.times, batch.conditioning, batch.geometry), target)
-            for each in (policy, model.denoiser)
-        ]
+        with model.autocast():
+            predictions = [
+                model.predict(each, noisy, batch.times, batch.conditioning, batch.geometry)
+                for each in (policy, model.denoiser)
+            ]
+        errors = [denoising_error(each, target) for each in predictions]
         winner, loser = (errors[0].double() - errors[1].double()).chunk(2)
         margins.append((loser - winner).cpu().numpy())
         times.append(batch.uniform.cpu().numpy())

@@ -30,7 +30,7 @@ from training.evaluation.records import (
 from training.evaluation.samples import Samples, draw
 from training.evaluation.winrates import win_rate
 from training.models.base import DiffusionModel
-from training.models.load import load_model
+from training.models.load import load_for
 from training.progress import Progress, silent
 from training.study.arms import used_scorers
 from workers.scorers.registry import choose
@@ -93,7 +93,7 @@ def evaluate(
 
     judges.device = chosen = pick_device(device)
     subset = get_subset(store, plan.subset)
-    model = load_model(config.model, device=chosen)
+    model = load_for(config, device=chosen)
     bench = _Bench(store, run_id, config, subset, model, output, chosen)
     tell = progress or silent
     base = draw(store, model, None, prompts, settings, batch=batch, on_images=lambda d, t: tell("base", d, t))
