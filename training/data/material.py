@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ranking.errors import PairsieveError
+from training.caches.provide import Round, provide_latents, provide_prompts, with_references
 from training.config import TrainConfig
 from training.data.batch import PairBatch
-from training.data.buckets import Buckets, square
+from training.data.buckets import Buckets
 from training.data.draws import Draw, draw
 from training.data.framing import Framing
-from training.data.held import hold_latents
+from training.data.fresh import FreshLatents
 from training.data.looks import looks_of
 from training.data.order import Order, Visit
 from training.data.pairs import PairSource
+from training.data.preparing import prepare, usable_pairs
 from training.data.protocols import Features, Latents, Prompts, References
 from training.data.rows import PairRows
+from training.methods.needs import needs
 from training.models.base import Conditioning, DiffusionModel
 
 
@@ -69,9 +71,22 @@ class Material:
         return [self.draw(visit).framing(self.buckets.sizes[self.buckets.of[visit.pair]]) for visit in visits]
 
     def batch(self, visits: Sequence[Visit]) -> PairBatch:
-        """The examples of these visits, all of one bucket."""
+        """The examples of these visits, all of one bucket. A pair with a picture that can be read no more, though it
+        could when the run began, weighs nothing."""
         framings = self.framings(visits)
-        return self.assembled(visits, *self.latents(self.images(visits), framings + framings))
+        uids = self.images(visits)
+        if not isinstance(self.latents, FreshLatents):
+            return self.assembled(visits, *self.latents(uids, framings + framings))
+        seen = self.latents.seen(uids, framings + framings)
+        batch = self.assembled(visits, self.latents.encoded(seen), seen.geometry)
+        there = seen.there[: len(visits)] & seen.there[len(visits) :]
+        return replace(batch, weight=batch.weight * there.to(batch.weight))
+
+    def follow(self, passes: Iterable[Sequence[Visit]]) -> None:
+        """Say for which visits `batch` will be called from now on, in this order, so that processes (`data.workers`)
+        can read and frame their pictures ahead. Changes nothing where latents are kept."""
+        if isinstance(self.latents, FreshLatents):
+            self.latents.follow((self.images(visits), self.framings(visits) * 2) for visits in passes)
 
     def images(self, visits: Sequence[Visit]) -> list[str]:
         """The uids of the winners, then of the losers."""
@@ -111,11 +126,16 @@ class Material:
         told = self.prompts(prompts).to(self.model.device)
         if not any(dropped):
             return told
-        nothing = self.model.no_prompt(self.config.data.empty_prompt).to(self.model.device)
+        nothing = self.prompts([""]).to(self.model.device)
         chosen = torch.tensor(dropped, device=self.model.device)
+        zeros = self.config.data.empty_prompt == "zeros"
         return Conditioning(
             {
-                name: torch.where(chosen.view(-1, *[1] * (value.ndim - 1)), nothing.tensors[name], value)
+                name: torch.where(
+                    chosen.view(-1, *[1] * (value.ndim - 1)),
+                    torch.zeros_like(value) if zeros else nothing.tensors[name],
+                    value,
+                )
                 for name, value in told.tensors.items()
             }
         )
@@ -127,19 +147,25 @@ def load_material(
     config: TrainConfig,
     *,
     on_images: Callable[[int, int], None] | None = None,
+    way: Round | None = None,
 ) -> Material:
-    """Decode and encode each distinct image once. `on_images` hears (done, total).
+    """Everything that batches are put together from, taken from the caches that the config has and made there where it
+    is missing. `model.denoiser` is the reference as yet.
 
-    Raises PairsieveError where no pair has two readable images.
+    Raises PairsieveError where no pair has two readable images, all pairs are ties, or the disk has no room.
     """
-    rows = source.rows.without_ties() if config.data.ties == "drop" else source.rows
-    side = config.data.resolution or model.resolution
-    buckets = square(len(rows), side)
-    looks = looks_of(rows, buckets, config.data)
-    latents, readable = hold_latents(source.pictures, looks, model, on_images=on_images)
-    usable = _usable(rows, looks.places.of(rows.uids.to_pylist()), readable)
+    way = way or Round(lambda _, done, total: on_images(done, total) if on_images else None)
+    rows, buckets = prepare(source, model, config, on_images=on_images)
+    latents: Latents
+    if config.cache.latents:
+        looks = looks_of(rows, buckets, config.data)
+        latents, readable = provide_latents(looks, source, model, config, way=way)
+        usable = usable_pairs(rows, looks.uids.filter(pa.array(readable)))
+    else:
+        latents = FreshLatents(source.later, model, storage=config.cache.storage, workers=config.data.workers)
+        usable = np.arange(len(rows))
     kept = rows.at(usable)
-    return Material(
+    material = Material(
         model=model,
         config=config,
         rows=kept,
@@ -147,18 +173,9 @@ def load_material(
         # Of mean 1, so that the recipe's weights move effort between pairs and leave the learning rate alone.
         weight=(kept.weight.double() / kept.weight.double().mean()).float(),
         latents=latents,
-        prompts=model.encode_prompts,
-        skipped=len(rows) - len(usable),
+        prompts=provide_prompts(kept, model, config, way=way),
+        skipped=rows.unreadable + len(rows) - len(usable),
     )
-
-
-def _usable(rows: PairRows, places: NDArray[np.int64], readable: NDArray[np.bool_]) -> NDArray[np.int64]:
-    found = (places >= 0) & readable[places]
-    usable = np.flatnonzero(found[rows.winner] & found[rows.loser])
-    if not len(usable):
-        raise PairsieveError(
-            f"no pair of subset {rows.ref} has two readable images",
-            code="no-images",
-            hint="check the sources of its dataset",
-        )
-    return usable
+    if config.cache.reference_draws is not None and needs(config.method).reference:
+        material = with_references(material, source, way=way)
+    return material

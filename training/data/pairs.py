@@ -6,14 +6,17 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ranking.datasets import Dataset, get_dataset
 from ranking.flags.copies import without_taken_down
+from ranking.flags.takedowns import LiveTakedowns
 from ranking.images import Found, ImageReader
 from ranking.images.fetch import url_fetcher
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset, subset_pairs
+from training.data.later import Later, from_sources
 from training.data.rows import PairRows, rows_of
 
 Pictures = Callable[[Collection[str]], Iterator[tuple[str, Found]]]
@@ -25,10 +28,17 @@ _AT_ONCE = 20_000
 
 @dataclass(frozen=True)
 class PairSource:
-    """Pairs and their pictures."""
+    """Pairs and their pictures, all in one go or some of them `later`. `origin` names the dataset by what is in it:
+    with it, an image's uid names its bytes. `ordered` sorts uids as `pictures` has them, where that is by where they
+    lie. `contents_taken` are the SHA-256 of what is taken down by its bytes, by now: what was made of them before may
+    not be used."""
 
     rows: PairRows
     pictures: Pictures
+    origin: str
+    later: Later
+    ordered: Callable[[pa.Array], pa.Array] = lambda uids: uids
+    contents_taken: Callable[[], frozenset[str]] = frozenset
 
 
 def from_store(store: Store, subset: Subset) -> PairSource:
@@ -39,12 +49,28 @@ def from_store(store: Store, subset: Subset) -> PairSource:
 def from_table(store: Store, dataset: Dataset, pairs: pa.Table, *, ref: str) -> PairSource:
     """Pairs of a dataset of this store, as a table of a subset's schema has them."""
     table, taken_down = without_taken_down(store, dataset, pairs)
+    rows = rows_of(table, ref=ref, taken_down=taken_down)
     reader = ImageReader(store, dataset, fetch=url_fetcher(load_settings()))
 
-    def pictures(uids: Collection[str]) -> Iterator[tuple[str, Found]]:
+    def places(uids: Collection[str]) -> pa.Table:
         # In the order in which they lie in their sources: each is passed once, however many row groups it has.
-        places = reader.places(uids).sort_by([(name, "ascending") for name in ("source", "file", "column", "row")])
-        for start in range(0, len(places), _AT_ONCE):
-            yield from reader.read_each(places.slice(start, _AT_ONCE))
+        return reader.places(uids).sort_by([(name, "ascending") for name in ("source", "file", "column", "row")])
 
-    return PairSource(rows_of(table, ref=ref, taken_down=taken_down), pictures)
+    def pictures(uids: Collection[str]) -> Iterator[tuple[str, Found]]:
+        found = places(uids)
+        for start in range(0, len(found), _AT_ONCE):
+            yield from reader.read_each(found.slice(start, _AT_ONCE))
+
+    def ordered(uids: pa.Array) -> pa.Array:
+        found = places(uids.to_pylist())["image_uid"].combine_chunks().cast(pa.string())
+        unknown = uids.filter(pc.invert(pc.is_in(uids, value_set=found)))
+        return pa.concat_arrays([found, unknown])
+
+    return PairSource(
+        rows,
+        pictures,
+        origin=dataset.origin_sha,
+        later=from_sources(store, dataset, lambda: reader.places(rows.uids.to_pylist())),
+        ordered=ordered,
+        contents_taken=lambda: LiveTakedowns(store).now().contents,
+    )

@@ -37,4 +37,4 @@ class Features(Protocol):
     """What methods that compare pairs know of an image and its prompt."""
 
     def __call__(self, prompts: Sequence[str], uids: Sequence[str]) -> Tensor:
-        """Unit vectors float32 (N, D) of N images, each with its original caption."""
+        """Unit vectors float32 (N, 2, D) of N images, [:, 0], each with its original caption, [:, 1]."""

@@ -18,7 +18,8 @@ class PairRows:
     """N pairs of a pinned subset, in its order. `texts` are its P distinct prompts and `uids` its M distinct images;
     `prompt`, `winner` and `loser` int32 (N,) are places in them. `preference` float32 (N,) is the probability that the
     winner is the better image, `weight` float32 (N,) what the recipe weighs it by. Pairs that are not among them:
-    `taken_down` had an image that somebody took down since, if only a moment ago, and `ties` were ties."""
+    `taken_down` had an image that somebody took down since, if only a moment ago, `ties` were ties, and `unreadable`
+    had an image that could not be read."""
 
     ref: str
     pair_ids: pa.Array
@@ -31,6 +32,7 @@ class PairRows:
     weight: Tensor
     taken_down: int = 0
     ties: int = 0
+    unreadable: int = 0
 
     def __len__(self) -> int:
         return len(self.pair_ids)

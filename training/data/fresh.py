@@ -1,0 +1,121 @@
+"""Latents made anew at every visit, where pictures are cut elsewhere each time and nothing can be kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ranking.images import ImageError, decode_rgb
+from training.caches.encoding import Storage, encode_pictures
+from training.data.framing import Framing, frame
+from training.data.later import Later, Reading
+from training.models.base import DiffusionModel
+
+log = logging.getLogger("pairsieve.training")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What has to be read and how it is framed: N pictures, some of them perhaps the same. Can be pickled."""
+
+    reading: Reading
+    uids: tuple[str, ...]
+    framings: tuple[Framing, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`pixels` float32 (N, 3, H, W) in [−1, 1], `geometry` int64 (N, 6), and which of them could be read (`there`, bool
+    (N,)): the others are grey."""
+
+    pixels: Tensor
+    geometry: Tensor
+    there: Tensor
+
+
+def see(look: Look) -> Seen:
+    """Read, decode and frame."""
+    bytes_of, framed, told, there = look.reading(), [], [], []
+    for uid, framing in zip(look.uids, look.framings, strict=True):
+        try:
+            found = frame(decode_rgb(bytes_of.get(uid)), framing)
+        except ImageError as error:
+            log.warning("a picture that was there when the run began cannot be read, its pair waits: %s", error)
+            framed.append(torch.zeros(3, *framing.size))
+            told.append((*framing.size, 0, 0, *framing.size))
+            there.append(False)
+        else:
+            framed.append(found.pixels)
+            told.append(found.geometry)
+            there.append(True)
+    return Seen(torch.stack(framed), torch.tensor(told), torch.tensor(there))
+
+
+class FreshLatents:
+    """Reads, frames and encodes when it is asked. With `workers` as many processes read and frame ahead what `follow`
+    says will be asked for next: what comes, and in which order, is the same without them."""
+
+    def __init__(self, later: Later, model: DiffusionModel, *, storage: Storage, workers: int = 0) -> None:
+        self._later, self._model, self._storage, self._workers = later, model, storage, workers
+        self._ahead: Iterator[tuple[Look, Seen]] | None = None
+
+    def look(self, uids: Sequence[str], framings: Sequence[Framing]) -> Look:
+        """What `see` needs for these, in this process or another."""
+        return Look(self._later(tuple(dict.fromkeys(uids))), tuple(uids), tuple(framings))
+
+    def follow(self, coming: Iterable[tuple[Sequence[str], Sequence[Framing]]]) -> None:
+        """Begin to see what will be asked for next, in this order; whatever was followed before is let go."""
+        self.stop()
+        if self._workers:
+            looks = (self.look(uids, framings) for uids, framings in coming)
+            self._ahead = iter(
+                DataLoader(
+                    _Seeing(),
+                    sampler=_Sequence(looks),
+                    batch_size=None,
+                    num_workers=self._workers,
+                    prefetch_factor=2,
+                    multiprocessing_context="spawn",
+                )
+            )
+
+    def stop(self) -> None:
+        """End the processes that see ahead."""
+        self._ahead = None
+
+    def seen(self, uids: Sequence[str], framings: Sequence[Framing]) -> Seen:
+        """Pictures, seen ahead or now."""
+        if self._ahead is not None:
+            look, seen = next(self._ahead, (None, None))
+            if look is not None and seen is not None and (look.uids, look.framings) == (tuple(uids), tuple(framings)):
+                return seen
+            self.stop()
+            log.warning("pictures are asked for in another order than was said; they are no longer seen ahead")
+        return see(self.look(uids, framings))
+
+    def encoded(self, seen: Seen) -> Tensor:
+        """The latents of what was seen, float32 (N, C, h, w)."""
+        return encode_pictures(self._model, list(seen.pixels), storage=self._storage)
+
+    def __call__(self, uids: Sequence[str], framings: Sequence[Framing]) -> tuple[Tensor, Tensor]:
+        """See `training.data.protocols.Latents`."""
+        seen = self.seen(uids, framings)
+        return self.encoded(seen), seen.geometry
+
+
+class _Seeing(Dataset[tuple[Look, Seen]]):
+    def __getitem__(self, look: Look) -> tuple[Look, Seen]:
+        return look, see(look)
+
+
+class _Sequence(Sampler[Look]):
+    def __init__(self, looks: Iterator[Look]) -> None:
+        self._looks = looks
+
+    def __iter__(self) -> Iterator[Look]:
+        return self._looks
