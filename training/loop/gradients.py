@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -27,7 +28,8 @@ Reference = Callable[[], AbstractContextManager[nn.Module]]
 @dataclass(frozen=True)
 class Gradients:
     """Adds the gradient of a step's loss, a mean over all its pairs, to the policy's weights. `policy` is the denoiser
-    as accelerate prepared it, whose gradients are means over processes once the step is through."""
+    as accelerate prepared it, whose gradients are means over processes once the step is through. With a `dropout_seed`
+    what a pass drops follows from that and its visits, so that it drops the same when it runs again."""
 
     material: Material
     policy: nn.Module
@@ -36,10 +38,9 @@ class Gradients:
     precision: Precision
     scaler: torch.amp.GradScaler
     accelerator: Accelerator
+    dropout_seed: int | None = None
 
-    def add(
-        self, mine: Sequence[Sequence[Visit]], *, pairs: int, meter: Meter, between: Callable[[], None]
-    ) -> None:
+    def add(self, mine: Sequence[Sequence[Visit]], *, pairs: int, meter: Meter, between: Callable[[], None]) -> None:
         """`mine` are this process's forward passes out of all that a step's `pairs` take; what they measure goes to the
         meter. `between` is called before each."""
         if self.objective.whole_step:
@@ -54,7 +55,7 @@ class Gradients:
             between()
             batch = self.material.batch(visits)
             with self._synchronised(place == len(mine) - 1):
-                passes = self._forward(batch, self.objective)
+                passes = self._forward(visits, batch, self.objective)
                 outcome = self.objective.loss(passes)
                 # By pairs, since the passes of a step need not be of one size.
                 self._backward(outcome.loss * (len(batch) / pairs))
@@ -69,7 +70,7 @@ class Gradients:
             between()
             batch = self.material.batch(visits)
             with nullcontext() if once else torch.no_grad():
-                passes = self._forward(batch, self.objective)
+                passes = self._forward(visits, batch, self.objective)
             # Predictions of a whole step are large, and only their errors are compared.
             held.append(passes if once else _errors(passes))
             uniform.append(batch.uniform)
@@ -83,15 +84,27 @@ class Gradients:
         for place, (visits, part) in enumerate(zip(mine, own, strict=True)):
             between()
             with self._synchronised(place == len(mine) - 1):
-                passes = held[0] if once else self._forward(self.material.batch(visits), again)
+                passes = held[0] if once else self._forward(visits, self.material.batch(visits), again)
                 self._backward(self.objective.carrier(passes, part))
         meter.add(held[0] if once else local, _part(outcome, sizes, rank), torch.cat(uniform))
 
-    def _forward(self, batch: PairBatch, objective: Objective) -> Passes:
+    def _forward(self, visits: Sequence[Visit], batch: PairBatch, objective: Objective) -> Passes:
         reference = self.reference() if self.reference is not None else None
-        return forward(
-            self.material.model, self.policy, reference, batch, objective=objective, precision=self.precision
-        )
+        with self._dropping(visits):
+            return forward(
+                self.material.model, self.policy, reference, batch, objective=objective, precision=self.precision
+            )
+
+    @contextmanager
+    def _dropping(self, visits: Sequence[Visit]) -> Iterator[None]:
+        if self.dropout_seed is None:
+            yield
+            return
+        name = f"{self.dropout_seed}:{[(visit.pair, visit.number) for visit in visits]}"
+        device = self.material.model.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1)
+            yield
 
     def _backward(self, loss: Tensor) -> None:
         # Processes average their gradients, and shares of a sum are to be summed.

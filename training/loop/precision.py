@@ -3,8 +3,9 @@ their difference times β is the logit."""
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,6 +21,17 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     and sums where it matters in float32. Nothing for fp32."""
     dtype = _HALVES.get(precision)
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def make_reference(denoiser: nn.Module, precision: Precision) -> nn.Module:
+    """A copy to be kept as the reference. It runs inside `autocast` and `torch.no_grad()` only, and nothing trains it.
+
+    Its weights say that they require a gradient, as the policy's do: torch chooses between kernels by that
+    (`should_fold` in its LinearAlgebra.cpp), without a graph as well, and in half precision they round differently.
+    """
+    reference = copy.deepcopy(denoiser).requires_grad_(False).eval()
+    keep_in_half(reference, precision)
+    return reference.requires_grad_(True)
 
 
 def keep_in_half(module: nn.Module, precision: Precision) -> None:
@@ -43,3 +55,13 @@ def allow_tf32(allowed: bool) -> None:
     """Let products of float32 on CUDA take TF32's 10 bits of mantissa, or forbid it. The switch is the process's."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+def compile_blocks(*denoisers: Any) -> None:
+    """Compile the blocks that a denoiser repeats, each class of them once for all its places, which takes a fraction of
+    the time of compiling the whole (regional compilation)."""
+    # A UNet's blocks differ in width, and run with and without a graph: each combination is a graph of its own.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    for denoiser in denoisers:
+        if denoiser is not None:
+            denoiser.compile_repeated_blocks()

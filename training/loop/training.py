@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -24,10 +24,11 @@ from training.loop.average import Average
 from training.loop.gradients import Gradients
 from training.loop.launch import make_accelerator, summed
 from training.loop.optimisers import clips_itself, learning_rate, make_optimiser
-from training.loop.precision import allow_tf32, autocast, keep_in_half, make_scaler
+from training.loop.precision import allow_tf32, autocast, compile_blocks, keep_in_half, make_reference, make_scaler
 from training.loop.state import State, optimiser_state, put, read, restore_optimiser, whole, write
 from training.methods.objective import make_objective
 from training.models.base import DiffusionModel
+from training.models.lora import adapters_off, add_adapters, let_dropout_work
 from training.watch.meter import Meter, Step
 
 MOST_SKIPPED = 25
@@ -53,18 +54,22 @@ class Training:
         objective = make_objective(config.method)
         if model.device.type == "cuda":
             allow_tf32(config.tf32)
-        denoiser = model.denoiser.requires_grad_(True)
-        # Dropout of the networks' own would make policy and reference differ at step 0.
-        denoiser.eval()
         runs = objective.reference and (config.cache.reference_draws is None or objective.reference_predictions)
-        self._reference = copy.deepcopy(denoiser).requires_grad_(False) if runs else None
+        denoiser: Any = model.denoiser
+        # Dropout of the networks' own would make policy and reference differ at step 0.
+        denoiser.requires_grad_(config.lora is None).eval()
+        self._reference: Any = None
+        if config.lora is not None:
+            add_adapters(denoiser, config.lora, seed=config.seed)
+            let_dropout_work(denoiser)
+        elif runs:
+            self._reference = make_reference(denoiser, config.precision)
+        self._keeps_reference = runs
         if config.gradient_checkpointing:
             denoiser.enable_gradient_checkpointing()
-        for each in (denoiser, self._reference):
-            if each is not None:
-                keep_in_half(each, config.precision)
-                if config.compile:
-                    each.compile_repeated_blocks()
+        keep_in_half(denoiser, config.precision)
+        if config.compile:
+            compile_blocks(denoiser, self._reference)
         optimiser = make_optimiser([each for each in denoiser.parameters() if each.requires_grad], config)
         policy, wrapped = self.accelerator.prepare(denoiser, optimiser)
         self._optimiser: torch.optim.Optimizer = wrapped.optimizer
@@ -80,6 +85,7 @@ class Training:
             precision=config.precision,
             scaler=self._scaler,
             accelerator=self.accelerator,
+            dropout_seed=config.seed if config.lora is not None and config.lora.dropout else None,
         )
         processes = self.accelerator.num_processes
         self._order = material.order(size=config.batch * config.accumulate * processes, spread=objective.whole_step)
@@ -97,11 +103,15 @@ class Training:
 
     @contextmanager
     def reference(self) -> Iterator[nn.Module]:
-        """The frozen reference, for as long as the block lasts: what the training began from. Raises ValueError where
-        the method has none, or all its errors are cached."""
-        if self._reference is None:
+        """The reference, for as long as the block lasts: what the training began from. That is a frozen copy, or the
+        policy with its adapters off. Raises ValueError where the method has none, or all its errors are cached."""
+        if not self._keeps_reference:
             raise ValueError("this training keeps no reference")
-        yield self._reference
+        if self._reference is not None:
+            yield self._reference
+            return
+        with adapters_off(self._policy):
+            yield self._policy
 
     def advance(self, *, between: Callable[[], None] | None = None) -> Step:
         """One optimiser step over all its forward passes and processes. `between` is called before each forward pass:
