@@ -1,5 +1,5 @@
-"""Images that a model drew for an evaluation, as the store keeps them: a Parquet of prompt, seed, image. Draws
-nothing."""
+"""Images that a model drew, for an evaluation or while it was trained, as the store keeps them: a Parquet of prompt,
+seed, image. Draws nothing."""
 
 from __future__ import annotations
 
@@ -25,30 +25,39 @@ class Sample:
     seed: int
 
 
-def list_samples(store: Store, samples_id: str) -> list[Sample]:
-    """The samples under an id, in order; NotFoundError if there are none."""
-    table = _captions(_path(store, samples_id))
+def samples_key(samples_id: str) -> str:
+    """Where the samples of an evaluation lie, by their id."""
+    return f"samples/{check_id('samples', samples_id)}.parquet"
+
+
+def run_samples_key(run_id: str, step: int) -> str:
+    """Where the samples lie that a run drew before a step."""
+    return f"runs/{check_id('run', run_id)}/samples/{step:010d}.parquet"
+
+
+def list_samples(store: Store, key: str) -> list[Sample]:
+    """The samples under a key, in order; NotFoundError if there are none."""
+    table = _captions(_path(store, key))
     rows = zip(table["prompt"].to_pylist(), table["seed"].to_pylist(), strict=True)
     return [Sample(index, prompt, seed) for index, (prompt, seed) in enumerate(rows)]
 
 
-def sample_picture(store: Store, samples_id: str, index: int) -> Picture:
+def sample_picture(store: Store, key: str, index: int) -> Picture:
     """One sample's image; NotFoundError if there is no such sample."""
-    images = _images(_path(store, samples_id))
+    images = _images(_path(store, key))
     if not 0 <= index < len(images):
-        raise NotFoundError(f"samples {samples_id} have no image {index}", hint=f"there are {len(images)}")
+        raise NotFoundError(f"these samples have no image {index}", hint=f"there are {len(images)}")
     return checked_picture(images[index].as_py())
 
 
-def are_small(store: Store, samples_id: str) -> bool:
+def are_small(store: Store, key: str) -> bool:
     """Whether the samples, judged by the first, are so small that they should be drawn with hard pixels."""
-    return is_small(sample_picture(store, samples_id, 0).data)
+    return is_small(sample_picture(store, key, 0).data)
 
 
-def _path(store: Store, samples_id: str) -> Path:
-    key = f"samples/{check_id('samples', samples_id)}.parquet"
+def _path(store: Store, key: str) -> Path:
     if not store.exists(key):
-        raise NotFoundError(f"there are no samples {samples_id}")
+        raise NotFoundError(f"there are no samples {key.removeprefix('samples/').removesuffix('.parquet')}")
     return store.local(key)
 
 
@@ -57,7 +66,7 @@ def _captions(path: Path) -> pa.Table:
     return _read(path, ["prompt", "seed"])
 
 
-@lru_cache(maxsize=2)  # base and run; at 512 px a file is tens of megabytes
+@lru_cache(maxsize=4)  # base and run, or two grids of a run; at 512 px a file is tens of megabytes
 def _images(path: Path) -> pa.ChunkedArray:
     return _read(path, ["image"])["image"]
 

@@ -110,6 +110,8 @@ def train_nothing(store: Store, subset: Subset, *, steps: int = 40, config: dict
     ]
     store.put_if_absent(f"{output}/metrics.jsonl", "\n".join(json.dumps(line) for line in lines).encode())
     base, drawn = (put_samples(store, name) for name in ("base", "run"))
+    for step in (0, 20, 40):
+        put_samples(store, f"step {step}", key=f"runs/{run.run_id}/samples/{step:010d}.parquet")
     judge = {"judge": "oracle", "rate": 0.71, "low": 0.64, "high": 0.78, "wins": 130, "losses": 50, "ties": 12}
     judges = [judge | {"mean_base": 1.404, "mean_run": 1.636}]
     judges.append(judges[0] | {"judge": "preference-toy", "rate": 0.55, "low": 0.47, "high": 0.63})
@@ -123,11 +125,11 @@ def train_nothing(store: Store, subset: Subset, *, steps: int = 40, config: dict
     return run
 
 
-def put_samples(store: Store, name: str) -> str:
+def put_samples(store: Store, name: str, *, key: str | None = None) -> str:
     """Six drawings, two of each of three prompts; returns their key."""
     prompts = [f"prompt {index // 2}" for index in range(6)]
     images = [jpeg(f"{name} {index}") for index in range(6)]
-    key = f"samples/{hashlib.sha256(name.encode()).hexdigest()[:24]}.parquet"
+    key = key or f"samples/{hashlib.sha256(name.encode()).hexdigest()[:24]}.parquet"
     unfinished = store.tmp() / f"samples-{name}"
     pq.write_table(pa.table({"prompt": prompts, "seed": list(range(6)), "image": images}), unfinished)
     store.put_file(key, unfinished)

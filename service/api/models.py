@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from ranking.runs import RunState
-
 
 def finite(value: Any) -> Any:
     """`value`, with NaN and infinities (also inside lists and maps) as None: JSON has no other numbers."""
@@ -350,27 +348,6 @@ class JobDetail(JobOut):
 
 class JobList(BaseModel):
     items: list[JobOut]
-
-
-class RunOut(BaseModel):
-    """A training run."""
-
-    id: str
-    subset: str
-    state: RunState
-    created: str
-
-
-class RunDetail(RunOut):
-    config: Json
-    result: Json | None = Field(description="what a done run ended with")
-    evaluations: list[Json] = Field(description="comparisons with the base model, oldest first")
-    reason: str | None = Field(description="why a dead run was given up")
-    metrics: list[Json] = Field(description="training metrics by step, at most 1000 of them, evenly thinned")
-
-
-class RunList(BaseModel):
-    items: list[RunOut]
 
 
 class SampleOut(BaseModel):

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from service.api.files import send_bytes
 from service.api.models import SampleList, SampleOut
 from service.dependencies import NoQuery, PartsDep
-from service.samples import list_samples, sample_picture
+from service.samples import list_samples, sample_picture, samples_key
 
 router = APIRouter(prefix="/v1/samples", tags=["samples"])
 
@@ -19,7 +19,7 @@ def get(samples_id: str, parts: PartsDep, _query: NoQuery) -> SampleList:
     have equal prompts and seeds at equal places."""
     items = [
         SampleOut(index=each.index, prompt=each.prompt, seed=each.seed, url=sample_url(samples_id, each.index))
-        for each in list_samples(parts.store, samples_id)
+        for each in list_samples(parts.store, samples_key(samples_id))
     ]
     return SampleList(items=items)
 
@@ -33,7 +33,7 @@ def image(
     request: Request, samples_id: str, parts: PartsDep, _query: NoQuery, index: int = Path(ge=0, le=2**31)
 ) -> Response:
     """One sample's image."""
-    picture = sample_picture(parts.store, samples_id, index)
+    picture = sample_picture(parts.store, samples_key(samples_id), index)
     return send_bytes(request, picture.data, sha256=picture.sha256, media_type=picture.media_type, immutable=True)
 
 

@@ -1,15 +1,11 @@
-"""The geometry of charts that templates draw as SVG: histograms, curves and the wings of a score. Draws
-nothing."""
+"""The geometry of charts that templates draw as SVG: histograms and the wings of a score. Draws nothing."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.histograms import Histogram
-
-CURVE_POINTS = 240
 
 
 @dataclass(frozen=True)
@@ -46,23 +42,6 @@ class Bars:
     bars: list[Bar]
     ticks: list[Tick]
     zero: float | None
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A line in a box of `width` × `height`: SVG points, the axis ends as text and the last value."""
-
-    name: str
-    width: int
-    height: int
-    points: str
-    smooth: str
-    low: str
-    high: str
-    first_step: str
-    last_step: str
-    last: float
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -133,52 +112,6 @@ def wings(left: float | None, right: float | None, scale: tuple[float, float] | 
         return round(min(max((value - low) / span if span > 0 else 0.5, 0.02), 1.0), 4)
 
     return Wings(length(left), length(right))
-
-
-def curve(
-    name: str,
-    steps: Sequence[float],
-    values: Sequence[float],
-    *,
-    width: int,
-    height: int,
-    text: Callable[[float], str],
-) -> Curve | None:
-    """A series as a line, thinned to at most CURVE_POINTS, with a moving mean over it; None for fewer than 2
-    points."""
-    known = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
-    if len(known) < 2:
-        return None
-    low, high = min(value for _, value in known), max(value for _, value in known)
-    first, last = known[0][0], known[-1][0]
-    thin = known[:: math.ceil(len(known) / CURVE_POINTS)]
-
-    def place(step: float, value: float) -> str:
-        x = (step - first) / (last - first) * width if last > first else width / 2
-        y = height - (value - low) / (high - low) * height if high > low else height / 2
-        return f"{x:.1f},{y:.1f}"
-
-    reach = max(1, len(thin) // 24)
-    mean = [
-        (
-            step,
-            sum(v for _, v in thin[max(0, i - reach) : i + reach + 1]) / len(thin[max(0, i - reach) : i + reach + 1]),
-        )
-        for i, (step, _) in enumerate(thin)
-    ]
-    return Curve(
-        name=name,
-        width=width,
-        height=height,
-        points=" ".join(place(*each) for each in thin),
-        smooth=" ".join(place(*each) for each in mean) if len(thin) >= 24 else "",
-        low=text(low),
-        high=text(high),
-        first_step=f"{first:,.0f}",
-        last_step=f"{last:,.0f}",
-        last=known[-1][1],
-        steps=len(known),
-    )
 
 
 def _ticks(edges: Sequence[float | None], step: float) -> list[Tick]:

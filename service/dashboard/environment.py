@@ -40,6 +40,8 @@ def environment() -> Environment:
         code=text.code,
         json=_json,
         words=text.words,
+        duration=text.duration,
+        size=text.size,
     )
     made.globals.update(static=static_url)
     return made

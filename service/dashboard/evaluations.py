@@ -11,7 +11,7 @@ from ranking.errors import PairsieveError
 from ranking.store.blobs import Store
 from service.api.samples import sample_url
 from service.problems import ApiProblem
-from service.samples import are_small, list_samples
+from service.samples import are_small, list_samples, samples_key
 
 _SAMPLES: Final = ("base_samples", "run_samples")
 _SHOWN: Final = 8
@@ -76,8 +76,8 @@ def _samples(store: Store, value: dict[str, Any]) -> tuple[list[Compared], bool]
     """One drawing for each of the first prompts, and whether they are small; none where they are not there."""
     ids = [str(value.get(name, "")).removeprefix("samples/").removesuffix(".parquet") for name in _SAMPLES]
     try:
-        base, run = (list_samples(store, samples_id) for samples_id in ids)
-        pixelated = are_small(store, ids[0])
+        base, run = (list_samples(store, samples_key(samples_id)) for samples_id in ids)
+        pixelated = are_small(store, samples_key(ids[0]))
     except (PairsieveError, ApiProblem):
         return [], False
     shown: dict[str, Compared] = {}

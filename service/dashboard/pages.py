@@ -1,5 +1,5 @@
-"""The dashboard's addresses: the overview, one subset, one run, and the list of routes. Pairs are in
-`browser`."""
+"""The dashboard's addresses: the overview, one subset, and the list of routes. Pairs are in `browser`, training runs in
+`runs`, studies in `studies`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,16 @@ from service.api.present import image_url
 from service.api.scorers import list_ as list_scorers
 from service.api.subsets import subset_files, subset_page
 from service.comparison import moved
-from service.dashboard import browser, flags
-from service.dashboard.charts import Curve, curve
+from service.dashboard import browser, flags, runs, studies
 from service.dashboard.distributions import rows, stages, twins, twins_of
 from service.dashboard.environment import STATIC, page, problem_page
-from service.dashboard.evaluations import flat, read_evaluation
-from service.dashboard.text import number
+from service.dashboard.evaluations import flat
 from service.dependencies import NoParameters, Parts, PartsDep, ViewDep
 from service.problems import CODES
-from service.runs import RunFacts, read_run
 from service.snapshots import View
 
 _TILES = 24
 _STRIP = 6
-_FIRST_CURVES = ("loss", "implicit_accuracy")
 
 router = APIRouter(include_in_schema=False)
 
@@ -45,6 +41,8 @@ def install(app: FastAPI) -> None:
     app.include_router(router)
     app.include_router(browser.router)
     app.include_router(flags.router)
+    app.include_router(runs.router)
+    app.include_router(studies.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.state.problem_page = problem_page
 
@@ -118,21 +116,6 @@ def _plain(value: Any) -> str:
     return "–" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-@router.get("/runs/{run_id}")
-def run(request: Request, run_id: str, parts: PartsDep) -> HTMLResponse:
-    """One run: its config, its curves and how it compares with its base model."""
-    facts = read_run(parts.store, run_id)
-    return page(
-        request,
-        "run.html",
-        run=facts,
-        curves=_curves(facts),
-        config=flat(facts.plan.config),
-        result=flat(facts.result or {}),
-        evaluations=[read_evaluation(parts.store, each) for each in facts.evaluations],
-    )
-
-
 @router.get("/docs")
 def docs(request: Request) -> HTMLResponse:
     """The routes of the API and the codes of its errors, from the OpenAPI document; loads nothing from
@@ -163,23 +146,3 @@ def _strip(parts: Parts, view: View, dataset: str) -> tuple[list[tuple[str, str]
     parts.pictures.prepare(known, [row["uid"] for row in rows], 256)
     pictures = [(image_url(known, row["uid"], size=256), row["prompt"] or "") for row in rows]
     return pictures, browser.is_pixelated(parts, view, dataset)
-
-
-def _curves(facts: RunFacts) -> list[Curve]:
-    """A curve for each number that the run logged by step, the loss first."""
-    names = sorted(
-        {key for row in facts.metrics for key, value in row.items() if _is_number(value)} - {"step"},
-        key=lambda name: (_FIRST_CURVES.index(name) if name in _FIRST_CURVES else len(_FIRST_CURVES), name),
-    )
-    drawn = []
-    for name in names:
-        rows = [(row.get("step", index), row[name]) for index, row in enumerate(facts.metrics) if name in row]
-        rows = [(step, value) for step, value in rows if _is_number(step) and _is_number(value)]
-        made = curve(name, [row[0] for row in rows], [row[1] for row in rows], width=320, height=96, text=number)
-        if made is not None:
-            drawn.append(made)
-    return drawn
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

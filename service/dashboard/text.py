@@ -64,6 +64,26 @@ def moment(value: str | datetime | None) -> str:
     return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
+def duration(seconds: float) -> str:
+    """A span of time in its two largest units."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400:,} d {whole % 86400 // 3600} h"
+
+
+def size(count: float) -> str:
+    """Bytes, in the decimal unit that leaves one to three digits before the point."""
+    for unit, power in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= power:
+            return f"{count / power:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
 def short(value: str, length: int = 12) -> str:
     """The first characters of an id or hash."""
     return value[:length]

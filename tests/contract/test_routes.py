@@ -18,7 +18,7 @@ from service.security import HEADERS, MAX_BODY
 from service.snapshots import Snapshots
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
-PAGES = ("/", "/pairs", "/flags", "/docs", "/static/app.css", "/openapi.json")
+PAGES = ("/", "/pairs", "/runs", "/studies", "/flags", "/docs", "/static/app.css", "/openapi.json")
 
 
 def app_of(site: Site) -> FastAPI:
@@ -44,6 +44,9 @@ def addresses(site: Site) -> dict[str, str]:
         "/v1/images/{uid}": "/v1/images/img-3?dataset=toy",
         "/v1/jobs/{job_id}": f"/v1/jobs/{site.plan.job_id}",
         "/v1/runs/{run_id}": f"/v1/runs/{site.run.run_id}",
+        "/v1/runs/{run_id}/metrics": f"/v1/runs/{site.run.run_id}/metrics",
+        "/v1/runs/{run_id}/samples/{step}": f"/v1/runs/{site.run.run_id}/samples/20",
+        "/v1/runs/{run_id}/samples/{step}/{index}": f"/v1/runs/{site.run.run_id}/samples/20/1",
         "/v1/studies/{name}": "/v1/studies/rivals",
         "/v1/studies/{name}/{id}": f"/v1/studies/rivals/{list_studies(site.store)[0].id}",
         "/v1/flags/{flag_id}": f"/v1/flags/{flag(site)['id']}",

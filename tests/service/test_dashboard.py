@@ -215,11 +215,10 @@ def test_a_subset_page_shows_recipe_statistics_and_pairs_by_rank(site: Site) -> 
 
 def test_a_run_page_draws_its_curves_and_its_judges(site: Site) -> None:
     page = open_page(site.client, f"/runs/{site.run.run_id}")
-    assert [curve["aria-label"].split(" over ")[0] for curve in page.all("svg", role="img")] == [
-        "loss",
-        "implicit_accuracy",
-        "learning_rate",
-    ]
+    labels = [plot["aria-label"] for plot in page.all("svg", role="img")]
+    assert [label.partition(", steps")[0] for label in labels] == ["Loss", "Implicit accuracy", "Learning rate"]
+    assert "steps 0 to 39" in labels[0]
+    assert "It learns the order of its pairs. After 40 steps accuracy 0." in page.text
     for text in ("71.0 %", "64.0 % to 78.0 %", "preference-toy", "evaluation.seed", "last_loss"):
         assert text in page.text
 

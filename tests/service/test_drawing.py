@@ -13,10 +13,10 @@ from service_factory import Site
 
 from ranking.store.blobs import Store
 from service.browse import Listing, parse_listing
-from service.dashboard.charts import curve, wings
+from service.dashboard.charts import wings
 from service.dashboard.environment import STATIC
 from service.dashboard.evaluations import read_evaluation
-from service.dashboard.text import code, moment, number, visible
+from service.dashboard.text import code, duration, moment, number, size, visible
 from service.dashboard.urls import State, read_form, read_state
 from service.histograms import _edges, histogram
 
@@ -121,18 +121,13 @@ def test_wings_are_on_the_scorers_own_scale() -> None:
     assert flat.left == flat.right == 0.5
 
 
-def test_a_curve_spans_its_box() -> None:
-    drawn = curve("loss", [0, 1, 2], [1.0, 0.5, 0.0], width=100, height=50, text=str)
-    assert drawn is not None
-    assert drawn.points == "0.0,0.0 50.0,25.0 100.0,50.0"
-    assert (drawn.low, drawn.high, drawn.last) == ("0.0", "1.0", 0.0)
-    assert curve("loss", [0], [1.0], width=100, height=50, text=str) is None
-    long = curve("loss", range(5000), [math.sin(i / 50) for i in range(5000)], width=100, height=50, text=str)
-    assert long is not None
-    assert len(long.points.split()) <= 240
-    with_nan = curve("loss", [0, 1, 2], [1.0, math.nan, 0.0], width=100, height=50, text=str)
-    assert with_nan is not None
-    assert with_nan.points == "0.0,0.0 100.0,50.0"
+def test_a_span_of_time_has_its_two_largest_units() -> None:
+    found = [duration(seconds) for seconds in (0.4, 59, 61, 3600, 3 * 3600 + 120, 90_000)]
+    assert found == ["0 s", "59 s", "1 min 1 s", "1 h 0 min", "3 h 2 min", "1 d 1 h"]
+
+
+def test_bytes_have_one_to_three_digits_before_the_point() -> None:
+    assert [size(count) for count in (512, 20_480, 1.5e6, 8.0e10)] == ["512 B", "20.5 kB", "1.5 MB", "80 GB"]
 
 
 def test_an_evaluation_of_another_shape_is_listed_as_it_is(tmp_path: Path) -> None:

@@ -53,11 +53,18 @@ def prompts_of(config: SampleConfig, captions: Sequence[str]) -> list[str]:
 def draw_grid(
     model: DiffusionModel, denoiser: nn.Module, config: SampleConfig, *, prompts: Sequence[str], step: int
 ) -> Grid:
-    """The grid of a step; an image depends on the denoiser, its prompt and its seed alone."""
+    """The grid of a step; an image depends on the denoiser, its prompt and its seed alone. Dropout of adapters is off
+    meanwhile, and on again afterwards."""
     each = config.images_per_prompt
     repeated = [prompt for prompt in prompts for _ in range(each)]
     seeds = [config.seed + place for place in range(len(repeated))]
-    images = model.sample(denoiser, repeated, seeds, steps=config.inference_steps, guidance=config.guidance)
+    dropping = [module for module in denoiser.modules() if module.training]
+    try:
+        denoiser.eval()
+        images = model.sample(denoiser, repeated, seeds, steps=config.inference_steps, guidance=config.guidance)
+    finally:
+        for module in dropping:
+            module.training = True
     return Grid(step, tuple(repeated), tuple(seeds), images, each)
 
 

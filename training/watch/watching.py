@@ -68,7 +68,8 @@ class Watching:
 
     def look(self, model: DiffusionModel, denoiser: nn.Module, step: int) -> bool:
         """Draw the samples of a step if they are due and not drawn yet, and say whether they were. `step` is the number
-        of the next step: 0 before the first, the config's `steps` after the last."""
+        of the next step: 0 before the first, the config's `steps` after the last. To be called inside the training's
+        `precision()`."""
         samples = self._config.watch.samples
         if samples is None or not self._prompts or not is_due(samples, step, steps=self._config.steps):
             return False

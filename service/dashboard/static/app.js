@@ -45,6 +45,43 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// Samples by step: a slider that flips through them. The table below it shows the same without a script.
+const flips = () => {
+  for (const flip of document.querySelectorAll(".flip")) {
+    const slider = flip.querySelector("input");
+    const steps = flip.dataset.steps.split(" ");
+    if (steps.length < 2) continue;
+    flip.hidden = false;
+    slider.addEventListener("input", () => {
+      const step = steps[slider.value];
+      flip.querySelector("output").textContent = Number(step).toLocaleString("en");
+      for (const picture of flip.querySelectorAll("img")) picture.src = `${flip.dataset.address}${step}/${picture.dataset.index}`;
+    });
+  }
+};
+flips();
+
+// A page about something that goes on asks for itself every five seconds and puts in what has changed. What somebody has
+// the focus in stays as it is.
+const regions = (page) => [...page.querySelectorAll("[data-live]")];
+const seen = new Map(regions(document).map((region) => [region.id, null]));
+const refresh = async () => {
+  if (document.hidden) return true;
+  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+  if (!answer.ok) return true;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const id of seen.keys()) {
+    const [old, fresh] = [document.getElementById(id), page.getElementById(id)];
+    if (!old || !fresh || old.contains(document.activeElement) || seen.get(id) === fresh.innerHTML) continue;
+    seen.set(id, fresh.innerHTML);
+    old.replaceWith(document.adoptNode(fresh));
+    flips();
+  }
+  return regions(page).length > 0;
+};
+const watch = () => setTimeout(async () => ((await refresh().catch(() => true)) ? watch() : location.reload()), 5000);
+if (seen.size) watch();
+
 // For tests and for people with the inspector open: how many pictures arrived so far, how many
 // failed, and by how much the page is wider than its window.
 const count = () => {

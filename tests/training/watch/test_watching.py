@@ -53,6 +53,11 @@ def test_samples_follow_from_the_weights_and_leave_every_generator_alone(model: 
     assert np.array_equal(first.images, again.images)
     assert first.images.shape == (4, 32, 32, 3)
     assert not np.array_equal(first.images[0], first.images[1])
+    part = next(model.denoiser.children())
+    part.training = True
+    draw_grid(model, model.denoiser, config, prompts=config.prompts, step=4)
+    assert part.training is True and model.denoiser.training is False
+    part.training = False
     sheet = labelled(first)
     assert sheet.width >= 2 * 32
     assert sheet.height > 2 * 32
