@@ -100,6 +100,7 @@ _LOSSES: dict[type, Callable[..., Outcome]] = {
     Dspo: dspo,
     Rpo: diffusion_rpo,
 }
+_NOT_OF_THE_LOSS = {"name", "safeguard", "embedding"}
 
 
 def _compare(method: Method) -> Callable[[Passes], Outcome]:
@@ -107,7 +108,7 @@ def _compare(method: Method) -> Callable[[Passes], Outcome]:
         # Winners only, also where losers were passed along.
         return lambda passes: sft(passes.policy[: len(passes.weight)], weight=passes.weight)
     loss, needed = _LOSSES[type(method)], needs(method)
-    options = method.model_dump(exclude={"name", "safeguard"})
+    options = method.model_dump(exclude=_NOT_OF_THE_LOSS)
 
     def compare(passes: Passes) -> Outcome:
         tensors = [passes.policy]

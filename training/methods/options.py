@@ -66,7 +66,7 @@ class RobustDpo(Guarded):
     beta: float = Field(default=2000.0, gt=0, description=BETA)
     flip_rate: float = Field(default=0.0, ge=0, lt=0.5, description="ε, on top of what a pair's own preference says")
     bound: float = Field(
-        default=5.0, ge=1, le=1000, description="the most that 1 / |1 − 2ε| multiplies a pair's loss by"
+        default=5.0, ge=1, le=1000, description="the most by which 1 / (1 − 2ε) multiplies a pair's loss"
     )
 
 
@@ -122,6 +122,11 @@ class Rpo(Guarded):
     beta: float = Field(default=2000.0, gt=0, description=BETA)
     temperature: float = Field(
         default=0.1, gt=0, description="τ of the weights; towards 0 a pair is compared with itself"
+    )
+    embedding: str = Field(
+        default="auto",
+        min_length=1,
+        description="scorer whose embedding of images and prompts weighs; auto: clip-toy for Toyworld, else clip-l14",
     )
     combine: Literal["sum", "concat", "image", "text"] = Field(
         default="sum", description="what of CLIP's unit vectors of image and prompt stands for an image"
