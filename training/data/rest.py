@@ -20,7 +20,7 @@ from ranking.images import Found, TakenDownError
 from ranking.names import sha256_hex
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
-from ranking.subsets.catalog import parse_ref
+from ranking.subsets.catalog import LATEST, parse_ref
 from ranking.subsets.foreign import ForeignSubset, find_subset, foreign_pairs, keep_foreign, subset_of_record
 from training.data.kept import KeptPictures
 from training.data.pairs import PairSource, from_store
@@ -39,11 +39,10 @@ def fetch_subset(store: Store, url: str, ref: str, *, token: str | None = None) 
     asked, and StoreError where the version does not follow from the record, or the pairs' sha256 is another.
     """
     name, version = parse_ref(ref)
-    server = Server(url, token=token)
-    try:
+    with Server(url, token=token) as server:
         record = server.json(f"/v1/subsets/{name}@{version}")
         subset = subset_of_record(_manifest(record), where=f"the record of subset {ref} at {server.url}")
-        if subset.name != name or version not in ("latest", subset.version):
+        if subset.name != name or version not in (LATEST, subset.version):
             raise StoreError(f"{server.url} gives {subset.ref} for {ref}", code="damaged", hint="check the server")
         dataset = server.json(f"/v1/datasets/{subset.dataset}")
         folder = store.tmp()
@@ -51,8 +50,6 @@ def fetch_subset(store: Store, url: str, ref: str, *, token: str | None = None) 
         pairs = folder / f"pairs-{uuid.uuid4().hex}.parquet"
         server.file(f"/v1/subsets/{subset.ref}/pairs", {"format": "parquet"}, to=pairs, sha256=subset.sha256)
         return keep_foreign(store, subset, pairs, origin_sha=_origin(dataset, server.url), url=server.url)
-    finally:
-        server.close()
 
 
 def from_rest(
@@ -67,10 +64,18 @@ def from_rest(
     """
     if subset.url is None:
         raise UsageError(f"nobody remembers where subset {subset.ref} came from", hint="say it again with --from URL")
-    server = Server(subset.url, token=token, connections=connections)
+    url = subset.url
+
+    def ask() -> Server:
+        return Server(url, token=token, connections=connections)
+
+    def taken_down() -> tuple[set[str], set[str]]:
+        with ask() as server:
+            return _taken_down(server.json("/v1/takedowns"), subset.dataset)
+
     identity = sha256_hex(f"{subset.dataset}:{subset.origin_sha}".encode())[:16]
     kept = KeptPictures(cache or Path(load_settings().cache).expanduser() / "pictures" / identity)
-    named, contents = _taken_down(server.json("/v1/takedowns"), subset.dataset)
+    named, contents = taken_down()
     for uid in named:
         kept.drop(uid)
     table = foreign_pairs(store, subset)
@@ -78,7 +83,7 @@ def from_rest(
     shown = pc.invert(pc.or_(*(pc.is_in(table[side], value_set=gone) for side in ("winner_uid", "loser_uid"))))
     allowed = table.filter(shown)
 
-    def picture(uid: str) -> Found:
+    def picture(server: Server, uid: str) -> Found:
         data = kept.get(uid)
         if data is None:
             found = server.image(uid, dataset=subset.dataset)
@@ -92,13 +97,13 @@ def from_rest(
         return data
 
     def pictures(uids: Collection[str]) -> Iterator[tuple[str, Found]]:
-        with ThreadPoolExecutor(connections, thread_name_prefix="pairsieve-pictures") as pool:
+        with ask() as server, ThreadPoolExecutor(connections, thread_name_prefix="pairsieve-pictures") as pool:
             coming: deque[tuple[str, Future[Found]]] = deque()
             waiting = iter(uids)
             try:
                 while True:
                     for uid in islice(waiting, _AHEAD * connections - len(coming)):
-                        coming.append((uid, pool.submit(picture, uid)))
+                        coming.append((uid, pool.submit(picture, server, uid)))
                     if not coming:
                         return
                     uid, found = coming.popleft()
@@ -112,7 +117,7 @@ def from_rest(
         pictures,
         origin=subset.origin_sha,
         later=lambda uids: ReadKept(kept, tuple(uids)),
-        contents_taken=lambda: frozenset(_taken_down(server.json("/v1/takedowns"), subset.dataset)[1]),
+        contents_taken=lambda: frozenset(taken_down()[1]),
     )
 
 

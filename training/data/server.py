@@ -34,7 +34,8 @@ class ServerError(PairsieveError):
 
 class Server:
     """The REST API at `url`. May be used by several threads; `connections` at once. `token` is sent to it and to
-    nobody else: redirects are not followed, and it never passes in the open.
+    nobody else: redirects are not followed, and it never passes in the open. To be used in a `with` block, at whose end
+    its connections do.
 
     Raises UsageError for an address that is none, or that others could listen in on.
     """
@@ -50,8 +51,10 @@ class Server:
             | ({"authorization": f"Bearer {token}"} if token else {}),
         )
 
-    def close(self) -> None:
-        """End its connections."""
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
     def json(self, path: str) -> Any:
