@@ -23,16 +23,21 @@ from ranking.runs import finish_run, get_run, record_run_attempt, run_result, ru
 from ranking.store.blobs import Store, clear_errors
 from ranking.store.refs import pin
 from ranking.store.snapshots import get_snapshot
-from ranking.subsets.catalog import Subset, get_subset
+from ranking.subsets.catalog import Subset
+from ranking.subsets.foreign import ForeignSubset, find_subset
+from training.caches.provide import Round
 from training.config import TrainConfig, parse_config
 from training.data.material import Material, load_material
-from training.data.pairs import from_store
+from training.data.pairs import PairSource
+from training.data.preparing import refuse_early
+from training.intent import source_of
 from training.loop.checkpoints import Checkpoints, facts_of
 from training.loop.heartbeat import beating
 from training.loop.launch import device_of, make_accelerator, summed
 from training.loop.memory import clear_of_memory
 from training.loop.stops import Interruption, StoppedError, Stops
 from training.loop.training import Training
+from training.models.base import DiffusionModel
 from training.models.load import load_model
 from training.progress import Progress, silent
 from training.watch.meter import Step
@@ -105,10 +110,11 @@ def train(
     if run_state(store, run_id) == "done":
         return RunResult(**run_result(store, run_id))
     config = parse_config(plan.config, where=f"run {run_id}")
-    subset = get_subset(store, plan.subset)
+    subset = find_subset(store, plan.subset)
     ears = Ears(progress or silent, say or (lambda _: None), on_step or (lambda _: None))
-    # Before anything of it is read, so that no collection retires what this run cites.
-    pin(store, "training", run_id, get_snapshot(store, subset.snapshot.n), why=f"run on {subset.ref}")
+    if isinstance(subset, Subset):
+        # Before anything of it is read, so that no collection retires what this run cites.
+        pin(store, "training", run_id, get_snapshot(store, subset.snapshot.n), why=f"run on {subset.ref}")
     attempt = record_run_attempt(store, run_id, worker=worker or worker_name())
     if from_scratch:
         drop_checkpoints(store, run_id)
@@ -127,7 +133,7 @@ def train(
 def follow(store: Store, run_id: str) -> None:
     """Train in a process that only helps the first one, which keeps the records and puts everything aside."""
     config = parse_config(get_run(store, run_id).config, where=f"run {run_id}")
-    subset = get_subset(store, get_run(store, run_id).subset)
+    subset = find_subset(store, get_run(store, run_id).subset)
     stops = Stops(run_id)
     with stops.listening(), clear_of_memory(config):
         _Work(store, run_id, config, subset, attempt=None, ears=Ears(), stops=stops).train()
@@ -140,7 +146,7 @@ class _Work:
     store: Store
     run_id: str
     config: TrainConfig
-    subset: Subset
+    subset: Subset | ForeignSubset
     attempt: str | None
     ears: Ears
     stops: Stops
@@ -150,14 +156,12 @@ class _Work:
         started = time.monotonic()
         accelerator = make_accelerator(self.config.device)
         device = device_of(accelerator, pick_device(self.config.device))
-        model = load_model(self.config.model, device=device)
-        source = from_store(self.store, self.subset)
-        encoded = lambda done, total: self.ears.progress("encode", done, total)  # noqa: E731
-        material = load_material(source, model, self.config, on_images=encoded)
+        source = source_of(self.store, self.subset)
+        refuse_early(source.rows, self.config, processes=accelerator.num_processes)
+        model, material = self._loaded(source, device, turn=accelerator.process_index / accelerator.num_processes)
         training = Training(model, material, self.config, accelerator=accelerator)
-        facts = facts_of(
-            model, material.rows, subset=self.subset.sha256, device=device, processes=accelerator.num_processes
-        )
+        record = self.subset if isinstance(self.subset, Subset) else self.subset.subset
+        facts = facts_of(model, material.rows, subset=record.sha256, device=device, processes=accelerator.num_processes)
         checkpoints = Checkpoints(self.store, self.run_id, self.config.checkpoints, self.attempt, facts, self.ears.say)
         with _unfinished(self.store, self.run_id) as folder:
             with self._watching(folder, material) as watching:
@@ -166,7 +170,7 @@ class _Work:
             if self.attempt is None:
                 return None
             with clear_errors(f"the model of run {self.run_id}"):
-                model.save(folder, training.denoiser)
+                model.save(folder, training.denoiser, self.config.save)
             records = recorded(folder, before=self.config.steps)
             output = f"runs/{self.run_id}/output-{self.attempt[:12]}"
             _place(self.store, folder, output)
@@ -186,6 +190,14 @@ class _Work:
             resumed=resumed,
             processes=accelerator.num_processes,
         )
+
+    def _loaded(self, source: PairSource, device: str, *, turn: float) -> tuple[DiffusionModel, Material]:
+        config = self.config
+        model = load_model(config.model, device=device, precision=config.precision, vae=config.vae, flow=config.flow)
+        material = load_material(source, model, config, way=Round(self.ears.progress, turn))
+        if config.cache.latents and config.cache.prompts:
+            model.set_aside()
+        return model, material
 
     def _steps(self, training: Training, checkpoints: Checkpoints, watching: Watching | None) -> None:
         steps = self.config.steps

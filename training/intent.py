@@ -1,0 +1,131 @@
+"""What a run is about to do, looked at before anything is spent: every mistake that can be known beforehand is one line
+here, in the order in which it is cheap to know."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from ranking.errors import PairsieveError, UsageError
+from ranking.settings import load_settings
+from ranking.store.blobs import Store
+from ranking.subsets.catalog import Subset
+from ranking.subsets.foreign import ForeignSubset, find_subset
+from training.config import TrainConfig
+from training.data.pairs import PairSource, from_store
+from training.data.preparing import refuse_early, settled
+from training.data.rest import from_rest
+from training.data.rows import PairRows
+from training.loop.budget import Budget, budget_of
+from training.models.describe import Description, describe, meta_denoiser
+from workers.scorers.runtime import pick_device
+
+TOKEN = "PAIRSIEVE_TOKEN"
+"""The environment variable with the key of the server that a subset is fetched from."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A run that nothing speaks against: its subset's record, its pairs with their pictures, the model's shapes, and
+    what it will cost. `rows` are the pairs by the config's policy for ties."""
+
+    config: TrainConfig
+    subset: Subset
+    url: str | None
+    source: PairSource
+    rows: PairRows
+    description: Description
+    device: str
+    budget: Budget
+
+
+def look(store: Store, ref: str, config: TrainConfig) -> Intent:
+    """Look at subset, pairs, evaluation, packages, model, device and disk, in this order. No weight is read, and no
+    picture.
+
+    Raises PairsieveError, mostly UsageError, in one line that says what to do.
+    """
+    found = find_subset(store, ref)
+    subset, url = (found.subset, found.url) if isinstance(found, ForeignSubset) else (found, None)
+    source = source_of(store, found)
+    refuse_early(source.rows, config, processes=config.processes)
+    rows = settled(source.rows, config)
+    check_evaluation(store, config)
+    check_packages(config)
+    description = describe(config.model, vae=config.vae)
+    check_model(description, config)
+    device = pick_device(config.device)
+    budget = budget_of(config, rows, description, device=device)
+    check_room(store, budget)
+    return Intent(config, subset, url, source, rows, description, device, budget)
+
+
+def source_of(store: Store, subset: Subset | ForeignSubset) -> PairSource:
+    """A run's pairs, from this store or over REST; StoreError where their sha256 is not the one that is recorded."""
+    if isinstance(subset, ForeignSubset):
+        return from_rest(store, subset, token=os.environ.get(TOKEN))
+    return from_store(store, subset)
+
+
+def check_evaluation(store: Store, config: TrainConfig) -> None:
+    """That what compares the run with its base is there: prompts to read and judges to ask."""
+    if config.evaluation is None:
+        return
+    from training.evaluation.judging import ORACLE
+    from training.evaluation.prompts import read_prompts
+    from workers.scorers.registry import resolve
+
+    read_prompts(config.evaluation.prompts)
+    resolve([judge for judge in config.evaluation.judges if judge != ORACLE], store=store)
+
+
+def check_packages(config: TrainConfig) -> None:
+    """That what the config names is installed."""
+    wanted = (
+        ("bitsandbytes", config.optimiser == "adamw-8bit", "optimiser is adamw-8bit", "pip install bitsandbytes"),
+        ("wandb", config.watch.wandb is not None, "watch.wandb is set", "pip install 'pairsieve[wandb]'"),
+        ("trackio", config.watch.trackio is not None, "watch.trackio is set", "pip install 'pairsieve[trackio]'"),
+    )
+    for package, asked, why, how in wanted:
+        if asked and find_spec(package) is None:
+            raise UsageError(f"{why}, and {package} is not installed", code="package-missing", hint=how)
+
+
+def check_model(description: Description, config: TrainConfig) -> None:
+    """That the config fits the model."""
+    if description.family == "sd" and config.data.empty_prompt == "zeros" and config.data.prompt_dropout:
+        raise UsageError(
+            f"data.empty_prompt is zeros, and {description.name} samples with the encoded empty prompt",
+            hint="set data.empty_prompt to encoded; zeros are for SDXL",
+        )
+    side = config.data.resolution
+    if side is not None and side % description.multiple:
+        below = max(1, side // description.multiple) * description.multiple
+        raise UsageError(
+            f"data.resolution is {side}, and {description.name} draws multiples of {description.multiple} pixels",
+            hint=f"set it to {below} or {below + description.multiple}",
+        )
+    if config.lora is not None:
+        from training.models.lora import check_targets
+
+        check_targets(meta_denoiser(description.family, description.configs[description.part]), config.lora.targets)
+
+
+def check_room(store: Store, budget: Budget) -> None:
+    """That checkpoints, the model and caches fit on their disks as they are now."""
+    for place, needed, what, less in (
+        (store.tmp(), budget.disk.checkpoints + budget.disk.model, "checkpoints and the model", "checkpoints.keep"),
+        (load_settings().cache, budget.disk.caches, "caches", "cache.latents"),
+    ):
+        folder = os.fspath(place)
+        while not os.path.isdir(folder):  # noqa: PTH112 - it may not be there yet
+            folder = os.path.dirname(folder) or "."  # noqa: PTH120
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise PairsieveError(
+                f"{what} take about {needed / 1e9:.1f} GB, and {folder} has room for {free / 1e9:.1f}",
+                code="no-room",
+                hint=f"make room, or lower {less}",
+            )
