@@ -116,6 +116,17 @@ class DiffusionModel(ABC):
         """C of the latents (N, C, h, w)."""
         return self.description.latent_channels
 
+    def set_aside(self) -> None:
+        """Move the VAE and the text encoders off the device, where what they compute is kept; each comes back by itself
+        when it is needed, and stays."""
+        for part in (self.vae, *self.parts.text_encoders):
+            if part is not None:
+                part.to("cpu")
+
+    def at_hand(self, part: Any) -> Any:
+        """A part, on the model's device."""
+        return part if part.device == self.device else part.to(self.device)
+
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Latents float32 (N, C, h, w) of pixels float32 (N, 3, H, W) in [−1, 1], on the model's device: the
@@ -123,7 +134,7 @@ class DiffusionModel(ABC):
 
         Raises PairsieveError where one is not finite, as SDXL's own VAE gives in float16.
         """
-        mode = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode().float()
+        mode = self.at_hand(self.vae).encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode().float()
         latents: Tensor = (mode - self._shift(mode)) * self._scale(mode)
         if not bool(torch.isfinite(latents).all()):
             raise PairsieveError(
@@ -139,7 +150,7 @@ class DiffusionModel(ABC):
         pictures = []
         for each in latents.float().split(1 if self.resolution > 256 else 64):
             wanted = (each / self._scale(each) + self._shift(each)).to(self.vae.dtype)
-            pixels = self.vae.decode(wanted).sample.float()
+            pixels = self.at_hand(self.vae).decode(wanted).sample.float()
             if not bool(torch.isfinite(pixels).all()):
                 raise PairsieveError(
                     f"{self.name} draws pictures that are no numbers",

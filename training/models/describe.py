@@ -87,12 +87,22 @@ def describe(name: str, *, vae: str | None = None) -> Description:
 
     Raises ModelError for a model that is missing, whose parts do not fit together, or that is of no family known here.
     """
-    source = locate(name)
+    source, other = locate(name), None if vae is None else locate(vae)
     index = read_index(source)
     configs = _configs(source, index)
-    other = None if vae is None else locate(vae)
     if other is not None:
         configs["vae"] = vae_config(other)
+    try:
+        return _described(name, source, other, index, configs)
+    except KeyError as error:
+        raise ModelError(
+            f"a config of the model {name!r} lacks {error}", hint="give a folder that diffusers' save_pretrained wrote"
+        ) from error
+
+
+def _described(
+    name: str, source: Source, other: Source | None, index: dict[str, Any], configs: dict[str, dict[str, Any]]
+) -> Description:
     family = _family(source, index, configs)
     for part in _NEEDED[family]:
         if part not in configs and not part.startswith("tokenizer"):

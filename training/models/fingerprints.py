@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -55,4 +56,5 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
-    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+    exact = isinstance(value, (str, int)) or value is None or (isinstance(value, float) and math.isfinite(value))
+    return value if exact else str(value)  # solvers' configs may say -inf, which JSON cannot

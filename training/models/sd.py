@@ -30,7 +30,7 @@ class StableDiffusion(DiscreteDiffusion):
         ).to(self.device)
         masked = getattr(encoder.config, "use_attention_mask", None)
         mask = encoded.attention_mask if masked else None
-        states = encoder(encoded.input_ids, attention_mask=mask).last_hidden_state
+        states = self.at_hand(encoder)(encoded.input_ids, attention_mask=mask).last_hidden_state
         return Conditioning({"states": states.float()})
 
     def predict(

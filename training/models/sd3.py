@@ -39,13 +39,13 @@ class StableDiffusion3(DiffusionModel):
         *clips, t5 = zip(self.parts.text_encoders, self.parts.tokenizers, strict=True)
         for encoder, tokenizer in clips:
             ids = self._ids(tokenizer, prompts, tokenizer.model_max_length)
-            output = encoder(ids, output_hidden_states=True)
+            output = self.at_hand(encoder)(ids, output_hidden_states=True)
             states.append(output.hidden_states[-2].float())
             pooled.append(output.text_embeds.float())
         tensors = {"states": torch.cat(states, dim=-1), "pooled": torch.cat(pooled, dim=-1)}
         encoder, tokenizer = t5
         if encoder is not None:
-            tensors["t5"] = encoder(self._ids(tokenizer, prompts, T5_TOKENS))[0].float()
+            tensors["t5"] = self.at_hand(encoder)(self._ids(tokenizer, prompts, T5_TOKENS))[0].float()
         return Conditioning(tensors)
 
     def times(self, uniform: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class StableDiffusionXL(DiscreteDiffusion):
                 max_length=tokenizer.model_max_length,
                 return_tensors="pt",
             )
-            output = encoder(encoded.input_ids.to(self.device), output_hidden_states=True)
+            output = self.at_hand(encoder)(encoded.input_ids.to(self.device), output_hidden_states=True)
             states.append(output.hidden_states[-2].float())
         return Conditioning({"states": torch.cat(states, dim=-1), "pooled": output.text_embeds.float()})
 
