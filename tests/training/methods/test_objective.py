@@ -12,7 +12,7 @@ from training.losses.dpo import diffusion_dpo
 from training.losses.safeguard import loser_scale
 from training.methods.needs import Needs, needs
 from training.methods.objective import Objective, Passes, make_objective
-from training.methods.options import METHODS, Dpo, Dspo, Kto, Mapo, Method, Rpo, Sft
+from training.methods.options import METHODS, Dpo, Dspo, Hinge, Ipo, Kto, Mapo, Method, RobustDpo, Rpo, Sft
 
 AT_THE_REFERENCE = {
     "dpo": math.log(2),
@@ -58,6 +58,51 @@ def test_at_the_reference_a_loss_has_the_value_it_is_known_for(name: str, value:
     assert outcome.logit is not None
     assert outcome.logit.abs().max() < 1e-3
     assert outcome.implicit_accuracy == 0.5
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Dpo(beta=20),
+        Dpo(beta=20, label_smoothing=0.1, poly=2.0),
+        Dpo(beta=20, smpo=3.0),
+        RobustDpo(beta=20, flip_rate=0.1),
+        Ipo(beta=20),
+        Hinge(beta=20),
+        Mapo(),
+        Kto(beta=20),
+        Rpo(beta=20, normalise="both"),
+        Rpo(beta=20, normalise="all", diagonal=0.4),
+    ],
+    ids=lambda method: method.name,
+)
+def test_a_pair_turned_round_with_its_label_costs_the_same_and_has_the_opposite_logit(
+    method: Method, network: nn.Module
+) -> None:
+    torch.manual_seed(1)
+    objective, passes = given(method, toy.Network(), network)
+    preference = torch.tensor([1.0, 0.9, 0.6, 0.5, 0.3, 0.0])
+    straight = objective.compare(replace(passes, preference=preference))
+
+    def turned(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else torch.cat([tensor[6:], tensor[:6]])
+
+    errors = turned(passes.policy)
+    assert errors is not None
+    crossed = objective.compare(
+        replace(
+            passes,
+            policy=errors,
+            reference=turned(passes.reference),
+            features=turned(passes.features),
+            preference=1 - preference,
+        )
+    )
+    assert crossed.loss.item() == pytest.approx(straight.loss.item(), rel=1e-5)
+    assert straight.logit is not None
+    assert crossed.logit is not None
+    torch.testing.assert_close(crossed.logit, -straight.logit)
+    assert straight.logit.abs().min() > 1e-3
 
 
 def test_options_reach_the_losses(network: nn.Module) -> None:
