@@ -34,11 +34,12 @@ def square(count: int, side: int) -> Buckets:
 
 def bucket_sizes(side: int, step: int) -> tuple[Size, ...]:
     """Sizes whose sides are multiples of `step`, from tall to wide: each short side of half the square's or more, with
-    the long side that brings the area nearest to the square's, so within half a step of it."""
+    the longest side that does not exceed the square's area, so that no bucket needs more memory than the square. It
+    falls short of that area by less than `step` times the short side."""
     most = side - side % step
     found = {(most, most)}
     for short in range(-(-side // (LONGEST * step)) * step, most, step):
-        long = round(side * side / short / step) * step
+        long = side * side // (short * step) * step
         found |= {(short, long), (long, short)}
     return tuple(sorted(found, key=lambda size: size[1] / size[0]))
 
