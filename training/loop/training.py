@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from ranking.errors import PairsieveError
 from training.config import TrainConfig
 from training.data.material import Material
+from training.data.order import Visit
 from training.denormals import denormals_flushed
 from training.loop.average import Average
 from training.loop.gradients import Gradients
@@ -90,6 +91,8 @@ class Training:
         processes = self.accelerator.num_processes
         self._order = material.order(size=config.batch * config.accumulate * processes, spread=objective.whole_step)
         self._meter = Meter(config.watch.time_buckets)
+        self._whole_step = objective.whole_step
+        self._followed: int | None = None
 
     @property
     def denoiser(self) -> nn.Module:
@@ -127,6 +130,8 @@ class Training:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         with denormals_flushed():
+            if self._followed != self.step:
+                self.material.follow(self._coming())
             mine = self._order.passes(self.step, self.config.batch, processes=processes)[rank]
             self._gradients.add(mine, pairs=self._order.size, meter=self._meter, between=between or _nothing)
             norm = self._clipped()
@@ -152,7 +157,16 @@ class Training:
                 self._average.follow(self.step)
         self._skipped = self._skipped + 1 if skipped else 0
         self.step += 1
+        self._followed = self.step
         return step
+
+    def _coming(self) -> Iterator[Sequence[Visit]]:
+        """The forward passes of this process from here to the end, as they will be asked for."""
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        for step in range(self.step, self.config.steps):
+            mine = self._order.passes(step, self.config.batch, processes=processes)[rank]
+            # Gradient caching passes over a step twice, unless one pass holds all of it.
+            yield from mine * (2 if self._whole_step and len(mine) > 1 else 1)
 
     def save(self, folder: Path) -> None:
         """Write the whole state: a training that loads it goes on bit for bit on the CPU. All processes call this, one
