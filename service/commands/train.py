@@ -1,4 +1,4 @@
-"""`pairsieve train` and `pairsieve evaluate`: from a subset to a model, and whether it is better."""
+"""`pairsieve train`: from a subset to a model, and whether it is better."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.options import Json, open_store, split_names
+from service.commands.evaluate import print_evaluation
+from service.commands.options import Json, open_store
 
 if TYPE_CHECKING:
     from training.evaluation.records import Evaluation
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     app.command("train")(train)
-    app.command("evaluate")(evaluate)
 
 
 def train(
@@ -58,49 +58,3 @@ def train(
     print_facts({"run": run.run_id, "subset": run.subset} | asdict(result))
     if evaluation:
         print_evaluation(evaluation)
-
-
-def evaluate(
-    run: Annotated[str, typer.Argument(help="Id of a finished run.", show_default=False)],
-    prompts: Annotated[
-        str | None, typer.Option(help='Text file, one prompt a line, or "toyworld".', show_default=False)
-    ] = None,
-    judges: Annotated[
-        str | None, typer.Option(help="Scorers, by comma; also oracle in Toyworld.", show_default=False)
-    ] = None,
-    images_per_prompt: Annotated[int | None, typer.Option(min=1, max=1000, show_default=False)] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    json: Json = False,
-) -> None:
-    """Compare a run with its base model: equal prompts, equal seeds, win rate with a 95 % interval."""
-    from ranking.runs import get_run
-    from service.console import print_json, stage_bars
-    from training.blocks import EvaluationConfig
-    from training.config import parse_config
-
-    store = open_store()
-    plan = get_run(store, run)
-    values = (parse_config(plan.config).evaluation or EvaluationConfig()).model_dump()
-    changed = {"prompts": prompts, "images_per_prompt": images_per_prompt}
-    values |= {name: value for name, value in changed.items() if value is not None}
-    if judges is not None:
-        values["judges"] = tuple(split_names(judges))
-    from training.evaluation.run import evaluate as run_evaluation
-
-    with stage_bars(quiet=json) as stage:
-        found = run_evaluation(store, run, EvaluationConfig(**values), device=device, progress=stage)
-    print_json(found) if json else print_evaluation(found)
-
-
-def print_evaluation(evaluation: Evaluation) -> None:
-    from service.console import out, print_table
-
-    out.print()
-    print_table(
-        f"run {evaluation.run_id} against its base: {evaluation.images} images of {evaluation.prompts} prompts",
-        ["judge", "win rate", "95 %", "wins", "ties", "losses", "mean base", "mean run"],
-        [
-            [j.judge, f"{j.rate:.1%}", f"{j.low:.1%} – {j.high:.1%}", j.wins, j.ties, j.losses, j.mean_base, j.mean_run]
-            for j in evaluation.judges
-        ],
-    )

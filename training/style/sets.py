@@ -164,7 +164,7 @@ def dataset_couples(store: Store, dataset: str, style: Style, *, pictures: int |
 
 def _share(prompt: str) -> float:
     """A number in [0, 1) that follows from a prompt."""
-    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:6], "big") / 2**48
+    return int.from_bytes(hashlib.sha256(f"style:{prompt}".encode()).digest()[:6], "big") / 2**48
 
 
 def _pair(couple: Couple, number: int, style: str) -> dict[str, Any]:
