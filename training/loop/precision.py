@@ -53,8 +53,10 @@ def make_scaler(precision: Precision, device: torch.device) -> torch.amp.GradSca
 
 def allow_tf32(allowed: bool) -> None:
     """Let products of float32 on CUDA take TF32's 10 bits of mantissa, or forbid it. The switch is the process's."""
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
+    kind = "tf32" if allowed else "ieee"
+    # By operator, as the scorers' runtime does: torch refuses to read a mix of these and the older switches.
+    torch.backends.cuda.matmul.fp32_precision = kind
+    torch.backends.cudnn.conv.fp32_precision = kind
 
 
 def compile_blocks(*denoisers: Any) -> None:
@@ -63,5 +65,7 @@ def compile_blocks(*denoisers: Any) -> None:
     # A UNet's blocks differ in width, and run with and without a graph: each combination is a graph of its own.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     for denoiser in denoisers:
-        if denoiser is not None:
-            denoiser.compile_repeated_blocks()
+        names = set() if denoiser is None else set(denoiser._repeated_blocks or denoiser._no_split_modules)
+        for module in () if denoiser is None else denoiser.modules():
+            if type(module).__name__ in names:
+                module.compile()
