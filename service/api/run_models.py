@@ -24,7 +24,7 @@ class RunOut(BaseModel):
     loss: Number
     implicit_accuracy: Number
     win_rates: dict[str, Number] = Field(description="over the base model, by judge, of the latest evaluation")
-    warnings: list[str] = Field(description="codes")
+    warnings: list[str] = Field(description="codes of the grave ones")
 
 
 class RunList(BaseModel):
@@ -33,7 +33,7 @@ class RunList(BaseModel):
 
 class SeriesOut(BaseModel):
     """One number over the steps, in ranges of steps: the middle of each, with the mean, the least and the greatest of
-    its values, and a moving mean over a twentieth of the run."""
+    its values, and a moving mean around it."""
 
     name: str
     step: list[float]
@@ -59,6 +59,7 @@ class RunWarningOut(BaseModel):
     message: str
     todo: str
     numbers: dict[str, Number]
+    grave: bool = Field(description="false where it may be as it should be")
 
 
 class RunDetail(RunOut):

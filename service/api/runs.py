@@ -134,7 +134,7 @@ def row(facts: RunFacts) -> dict[str, Any]:
         "loss": facts.curves.recent.get("loss"),
         "implicit_accuracy": facts.curves.recent.get("implicit_accuracy"),
         "win_rates": rates,
-        "warnings": [warning.code for warning in facts.curves.warnings],
+        "warnings": [warning.code for warning in facts.curves.warnings if warning.grave],
     }
 
 

@@ -117,11 +117,11 @@ def heat(title: str, grid: TimeGrid, *, centre: float, reach: float | None = Non
 
 
 def _range(drawn: Sequence[Line], bounds: tuple[float, float] | None) -> tuple[float, float]:
-    """What the chart spans: all of the smooth curve, and of the raw values all but the farthest hundredth, since one
-    spike would flatten the rest."""
+    """What the chart spans: all of the smooth curve, and of the raw values all but the farthest twentieth on either
+    side, since spikes would flatten the rest."""
     smooth = [value for line in drawn for value in _known(line.series.smooth)]
     raw = sorted(value for line in drawn for value in (*_known(line.series.low), *_known(line.series.high)))
-    cut = len(raw) // 100
+    cut = len(raw) // 20
     low, high = min(*smooth, raw[cut]), max(*smooth, raw[len(raw) - 1 - cut])
     if bounds is not None:
         low, high = min(low, bounds[0]), max(high, bounds[1])
@@ -138,7 +138,7 @@ def _axes(begin: float, end: float, low: float, high: float, *, x: _Scale, y: _S
         at = y(tick)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{at + 3.5:.1f}" text-anchor="end">{_tick(tick)}</text>')
-    for tick in round_ticks(begin, end, most=4):
+    for tick in round_ticks(begin, end, most=5):
         anchor = "start" if x(tick) < _LEFT + 8 else "end" if x(tick) > WIDTH - _RIGHT - 12 else "middle"
         parts.append(f'<text x="{x(tick):.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{tick:,.0f}</text>')
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{floor}" y2="{floor}"/>')

@@ -34,13 +34,12 @@ _AGAINST: Final = "error less the reference's at the same time and noise"
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart with its title, what it means, and the names of its lines where it has two."""
+    """A chart with its title, what it means, and its lines by name with the last value of each."""
 
     title: str
     note: str
     svg: Markup
-    legend: tuple[str, ...] = ()
-    last: float | None = None
+    legend: tuple[tuple[str, float | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class _Wanted:
     labels: tuple[str, ...] = ()
     level: Level | None = None
     bounds: tuple[float, float] | None = None
+    smooth: bool = True
 
 
 _ONE: Final = (
@@ -93,7 +93,7 @@ _ONE: Final = (
     _Wanted("Distance of predictions", ("prediction_distance",), "‖ε_θ − ε_ref‖², mean over elements"),
     _Wanted("Gradient norm", ("gradient_norm",), "before clipping"),
     _Wanted("Errors", ("winner_error", "loser_error"), "denoising errors themselves", labels=("winners", "losers")),
-    _Wanted("Learning rate", ("learning_rate",), "as it was set"),
+    _Wanted("Learning rate", ("learning_rate",), "as it was set", smooth=False),
     _Wanted("Pairs per second", ("pairs_per_second",), "of training steps alone"),
 )
 _COMPARED: Final = (
@@ -177,8 +177,9 @@ def _plots(facts: RunFacts) -> list[Plot]:
             continue
         labels = wanted.labels or (wanted.title.lower(),)
         drawn = [Line(label, each) for label, each in zip(labels, found, strict=True)]
-        svg = lines(wanted.title, drawn, level=_level(wanted, facts), bounds=wanted.bounds)
-        made.append(Plot(wanted.title, wanted.note, svg, wanted.labels, found[0].smooth[-1]))
+        svg = lines(wanted.title, drawn, level=_level(wanted, facts), bounds=wanted.bounds, smooth=wanted.smooth)
+        legend = tuple((line.label, line.series.smooth[-1]) for line in drawn)
+        made.append(Plot(wanted.title, wanted.note, svg, legend))
     return made
 
 
@@ -190,8 +191,10 @@ def _overlaid(first: RunFacts, second: RunFacts) -> list[Plot]:
         found: list[Series | None] = [one.get(wanted.names[0]), two.get(wanted.names[0])]
         drawn = [Line(name, each) for name, each in zip(names, found, strict=True) if each is not None]
         if len(drawn) == 2:
-            svg = lines(wanted.title, drawn, level=wanted.level, bounds=wanted.bounds)
-            made.append(Plot(wanted.title, wanted.note, svg, names))
+            svg = lines(wanted.title, drawn, level=wanted.level, bounds=wanted.bounds, smooth=wanted.smooth)
+            made.append(
+                Plot(wanted.title, wanted.note, svg, tuple((line.label, line.series.smooth[-1]) for line in drawn))
+            )
     return made
 
 

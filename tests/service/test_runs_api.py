@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from starlette.testclient import TestClient
 
 from ranking.runs import RunPlan, plan_run, record_run_attempt
 from ranking.store.blobs import Store
+from service.dashboard.evaluations import read_evaluation
 from training.watch.live import tell
 
 LEARNS = {"winner_change": -0.004, "loser_change": 0.011}
@@ -51,7 +51,8 @@ def test_a_run_that_goes_on_shows_its_steps_its_warnings_and_how_far_it_is(
     found = client.get(f"/v1/runs/{run.run_id}").json()
     assert (found["state"], found["steps_done"], found["steps_total"], found["method"]) == ("running", 100, 200, "rpo")
     assert found["headline"].startswith("It learns the order of its pairs. After 100 steps accuracy 0.68")
-    assert found["warnings"] == ["always-clipped"]
+    assert found["warnings"] == []  # of what may be as it should be, nobody is alarmed
+    assert (found["notes"][0]["code"], found["notes"][0]["grave"]) == ("always-clipped", False)
     assert found["notes"][0]["numbers"] == {"share": 1.0, "gradient_norm": 3.0, "max_grad_norm": 1.0}
     assert time.time() - found["told"] < 600
     assert found["latest"]["step"] == 99
@@ -119,9 +120,24 @@ def test_all_runs_are_listed_with_method_state_and_win_rate(going: tuple[TestCli
         assert text in page.text
 
 
+def test_an_evaluation_says_whether_images_became_alike_and_what_of_held_out_pairs(site: Site) -> None:
+    ends = {"base": (0.21, 0.14, 0.3), "run": (0.07, 0.04, 0.12), "change": (-0.14, -0.21, -0.07)}
+    diversity = {name: dict(zip(("value", "low", "high"), each, strict=True)) for name, each in ends.items()}
+    implicit = {"of": "toy", "pairs": 256, "accuracy": {"value": 0.64, "low": 0.58, "high": 0.7}}
+    found = read_evaluation(site.store, {"diversity": diversity | {"of": "clip"}, "implicit": implicit})
+    assert found.sentences == [
+        "Diversity fell: images of one prompt are 0.0700 apart, those of the base model 0.2100 "
+        "(change −0.1400, 95 %: −0.2100 to −0.0700, by clip).",
+        "Of 256 held-out pairs of toy it has 64.0 % in the right order (95 %: 58.0 % to 70.0 %).",
+    ]
+    unsure = diversity | {"change": {"value": -0.01, "low": -0.1, "high": 0.1}}
+    (sentence,) = read_evaluation(site.store, {"diversity": unsure, "implicit": None}).sentences
+    assert sentence.startswith("Diversity did not surely change")
+
+
 def test_two_runs_are_drawn_over_each_other_with_what_differs(going: tuple[TestClient, Store, RunPlan]) -> None:
     client, _, run = going
-    other = next(each["id"] for each in client.get("/v1/runs").json()["items"] if each["id"] != run.run_id)
+    other = next(each["id"] for each in client.get("/v1/runs").json()["items"] if each["state"] == "done")
     page = open_page(client, f"/runs/{run.run_id}/compare?with={other}")
     assert [plot["aria-label"].partition(", steps")[0] for plot in page.all("svg", role="img")] == [
         "Loss",
@@ -133,13 +149,12 @@ def test_two_runs_are_drawn_over_each_other_with_what_differs(going: tuple[TestC
     assert client.get(f"/runs/{run.run_id}/compare?with={'0' * 16}").status_code == 404
 
 
-def test_a_run_of_no_steps_yet_says_so(tmp_path: Path) -> None:
-    store, _, _, subset, _ = build(tmp_path)
-    run = plan_run(store, subset.ref, {"model": "toyworld", "steps": 3})
-    with serving(store) as client:
-        found = client.get(f"/v1/runs/{run.run_id}").json()
-        assert (found["state"], found["steps_done"], found["series"], found["latest"]) == ("planned", 0, [], {})
-        assert "No step was taken yet" in open_page(client, f"/runs/{run.run_id}").text
+def test_a_run_of_no_steps_yet_says_so(going: tuple[TestClient, Store, RunPlan]) -> None:
+    client, store, run = going
+    waiting = plan_run(store, run.subset, {"model": "toyworld", "steps": 3}).run_id
+    found = client.get(f"/v1/runs/{waiting}").json()
+    assert (found["state"], found["steps_done"], found["series"], found["latest"]) == ("planned", 0, [], {})
+    assert "No step was taken yet" in open_page(client, f"/runs/{waiting}").text
 
 
 def test_studies_have_a_page_with_their_cells(site: Site) -> None:

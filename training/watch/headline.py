@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from training.watch.series import Record, values_of
-from training.watch.warnings import recent_steps, standard_error
+from training.watch.warnings import grown, recent_steps, standard_error
 
 _SURE = 2.0
 
@@ -25,6 +25,8 @@ def headline(records: Sequence[Record]) -> str:
     if accuracy:
         sure = fmean(accuracy) - 0.5 > _SURE * standard_error(accuracy)
         verdict = "It learns the order of its pairs" if sure else "No sure sign of learning yet"
+        if grown(recent) is not None:
+            verdict += ", but gets worse at winners too" if sure else ", and it gets worse at winners"
         start = values_of(records[:1], "implicit_accuracy")
         says = f"accuracy {fmean(accuracy):.2f}" + (f" ({start[0]:.2f} at the start)" if start else "")
         changes = _changes(recent)

@@ -36,8 +36,8 @@ BY_TIME: Final = ("implicit_accuracy", "winner_change", "loser_change")
 @dataclass(frozen=True)
 class Series:
     """One number over the steps, in at most as many ranges of steps as asked for. `mean`, `low` and `high` are those of
-    the known values of each range, `smooth` is a moving mean over a twentieth of the run around the range's middle;
-    None where nothing is known. `step` is the middle of each range."""
+    the known values of each range, `smooth` is a moving mean around the range's middle over a
+    twentieth of the run (of a short one a fifth, up to 17 steps). `step` is the middle of each range."""
 
     name: str
     step: tuple[float, ...]
@@ -119,7 +119,8 @@ def _series(name: str, known: list[tuple[int, float]], points: int) -> Series:
     sums = [0.0]
     for _, value in known:
         sums.append(sums[-1] + value)
-    reach = len(known) // 40
+    # A twentieth of a short run is too few steps to even out their timesteps.
+    reach = max(len(known) // 40, min(8, len(known) // 10))
     middles, means, lows, highs, smooth = [], [], [], [], []
     for low, high in pairwise(cuts):
         values = [value for _, value in known[low:high]]

@@ -23,12 +23,14 @@ _SKIPPED: Final = 0.05
 
 @dataclass(frozen=True)
 class RunWarning:
-    """`code` names the kind, `message` says what is the case with its `numbers`, `todo` what to do about it."""
+    """`code` names the kind, `message` says what is the case with its `numbers`, `todo` what to do about it. One that is
+    not `grave` may be as it should be."""
 
     code: str
     message: str
     todo: str
     numbers: dict[str, float]
+    grave: bool = True
 
     def record(self) -> dict[str, Any]:
         """The warning as plain JSON."""
@@ -55,24 +57,31 @@ def standard_error(values: Sequence[float]) -> float:
     return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
 
 
-def _both_grow(_: Sequence[Record], recent: Sequence[Record], config: Mapping[str, Any]) -> RunWarning | None:
+def grown(recent: Sequence[Record]) -> float | None:
+    """By what share of the reference's error the winners' error has grown, where the losers' has grown too and chance
+    is not enough for either; None else, and below 1 %."""
     winner, loser = values_of(recent, "winner_change"), values_of(recent, "loser_change")
     error = values_of(recent, "winner_error")
-    if not winner or not loser or not error:
+    if not winner or not loser or not error or fmean(error) <= fmean(winner):
         return None
-    before = fmean(error) - fmean(winner)
-    grown = fmean(winner) / before if before > 0 else 0.0
+    share = fmean(winner) / (fmean(error) - fmean(winner))
     sure = all(fmean(each) > _SURE * standard_error(each) for each in (winner, loser))
-    if not sure or grown < _GROWN:
+    return share if sure and share >= _GROWN else None
+
+
+def _both_grow(_: Sequence[Record], recent: Sequence[Record], config: Mapping[str, Any]) -> RunWarning | None:
+    share = grown(recent)
+    if share is None:
         return None
+    winner, loser = fmean(values_of(recent, "winner_change")), fmean(values_of(recent, "loser_change"))
     method = config.get("method") or {}
     way = "set method.safeguard (0.9 for SD 1.5, 0.6 for SDXL), " if not method.get("safeguard") else ""
     return RunWarning(
         "both-errors-grow",
         f"The model gets worse at winners too: over the last {len(recent)} steps their error is "
-        f"{grown:+.1%} ({fmean(winner):+.4g}) against the reference, the losers' {fmean(loser):+.4g}",
+        f"{share:+.1%} ({winner:+.4g}) against the reference, the losers' {loser:+.4g}",
         f"{way}raise method.beta or lower learning_rate; stop where samples are still good",
-        {"winner_change": fmean(winner), "loser_change": fmean(loser), "grown": grown, "steps": len(recent)},
+        {"winner_change": winner, "loser_change": loser, "grown": share, "steps": len(recent)},
     )
 
 
@@ -128,8 +137,10 @@ def _clipped(_: Sequence[Record], recent: Sequence[Record], config: Mapping[str,
         "always-clipped",
         f"The gradient was clipped in {share:.0%} of the last {len(recent)} steps: "
         f"its norm is {median(norms):.3g}, max_grad_norm {most:g}",
-        "raise max_grad_norm: clipped steps are all of one length, whatever their pairs say",
+        "this is usual for a β in the thousands and adamw, which heeds no scale; raise max_grad_norm to let steps of "
+        "much to learn be longer than others",
         {"share": share, "gradient_norm": median(norms), "max_grad_norm": float(most)},
+        grave=False,
     )
 
 
@@ -146,7 +157,9 @@ def _flat(records: Sequence[Record], _: Sequence[Record], config: Mapping[str, A
             return False
         return abs(fmean(after) - fmean(before)) > _SURE * math.hypot(standard_error(before), standard_error(after))
 
-    if moved("loss") or moved("implicit_accuracy"):
+    accuracy = values_of(late, "implicit_accuracy")
+    learnt = bool(accuracy) and fmean(accuracy) - 0.5 > _SURE * standard_error(accuracy)
+    if moved("loss") or learnt:
         return None
     before, after = values_of(early, "loss"), values_of(late, "loss")
     if not before or not after:
@@ -157,6 +170,7 @@ def _flat(records: Sequence[Record], _: Sequence[Record], config: Mapping[str, A
         f"third, {fmean(after):.4g} ± {standard_error(after):.2g} in its last",
         "look at the smoothed curve and at win rates, as random timesteps hide small trends; else raise learning_rate",
         {"early": fmean(before), "late": fmean(after), "steps": len(since)},
+        grave=False,
     )
 
 

@@ -72,6 +72,13 @@ def test_the_headline_says_that_it_learns_and_by_which_numbers() -> None:
     )
 
 
+def test_the_headline_does_not_praise_a_run_that_unlearns_its_winners() -> None:
+    def worse(_: int) -> dict[str, float]:
+        return {"implicit_accuracy": 0.9, "winner_error": 0.3, "winner_change": 0.1, "loser_change": 0.2}
+
+    assert headline(steps(60, worse)).startswith("It learns the order of its pairs, but gets worse at winners too. ")
+
+
 def test_the_headline_claims_nothing_that_chance_could_be() -> None:
     assert headline(steps(120)).startswith("No sure sign of learning yet. After 120 steps accuracy 0.50")
     assert headline([]) == "No step was taken yet."

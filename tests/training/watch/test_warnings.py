@@ -55,7 +55,7 @@ def test_a_gradient_that_is_always_clipped_is_said_with_its_norm() -> None:
     assert "always-clipped" not in found(lambda n: {"gradient_norm": 12.0 if n % 2 else 0.5})
 
 
-def test_a_loss_without_trend_is_said_unless_accuracy_rises_all_the_same() -> None:
+def test_a_loss_without_trend_is_said_unless_accuracy_is_above_chance_all_the_same() -> None:
     assert "no trend" in found(lambda n: {})["loss-flat"].message
     assert "loss-flat" not in found(lambda n: {"implicit_accuracy": 0.5 + 0.002 * n})
     assert "loss-flat" not in found(lambda n: {"loss": 0.69 - 0.002 * n})
