@@ -28,6 +28,16 @@ _SIDE = 299
 _AT_ONCE = 16
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Feature vectors (N, d) float32 of N pictures: unit vectors of a CLIP, or the 2048 pooled activations of
+    Inception; and their cosines (N,) with their prompts and with a style's text, None where nothing reads texts."""
+
+    vectors: NDArray[np.float32]
+    prompt: NDArray[np.float64] | None = None
+    text: NDArray[np.float64] | None = None
+
+
 @dataclass
 class Features:
     """A network by name: `id` says which weights, `resize` how it sees a picture."""
@@ -38,19 +48,19 @@ class Features:
     _committee: Committee | None = None
     _network: nn.Module | None = None
 
-    def __call__(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Feature vectors (N, d) float32: unit vectors of a CLIP, the 2048 pooled activations of Inception."""
+    def see(self, images: Sequence[Image.Image], prompts: Sequence[str], text: str) -> Seen:
+        """The pictures, each with its prompt, and `text`, which is asked of all of them unless it is empty."""
         if self._network is not None:
-            return _inception_features(self._network, images)
+            return Seen(_inception_features(self._network, images))
         assert self._committee is not None
-        return embed(self._committee, images, [""] * len(images)).image
-
-    def text_similarity(self, images: Sequence[Image.Image], text: str) -> NDArray[np.float64] | None:
-        """The cosine (N,) of each picture with a text; None where the network reads no text."""
-        if self._committee is None:
-            return None
-        found = embed(self._committee, images, [text] * len(images))
-        return np.asarray((found.image.astype(np.float64) * found.prompt).sum(1))
+        found = embed(self._committee, images, prompts)
+        vectors = found.image.astype(np.float64)
+        asked = embed(self._committee, images[:1], [text]).prompt[0] if text else None
+        return Seen(
+            found.image,
+            prompt=np.asarray((vectors * found.prompt).sum(1)),
+            text=None if asked is None else np.asarray(vectors @ asked),
+        )
 
 
 def load_features(store: Store, name: str, *, device: str) -> Features:

@@ -42,9 +42,10 @@ from training.style.sets import PROMPTS, read_references, read_style_set
 from training.style.textures import TextureNetwork, texture_network
 from workers.scorers.runtime import pick_device
 
-FID, KID, CMMD, GRAM, TEXT = "fid", "kid", "cmmd", "gram", "text"
-MEASURES = (FID, KID, CMMD, GRAM, TEXT)
-"""Distances, of which less is nearer to the style, and TEXT, the cosine with the style's text, of which more is."""
+FID, KID, CMMD, GRAM, TEXT, PROMPT = "fid", "kid", "cmmd", "gram", "text", "prompt"
+MEASURES = (FID, KID, CMMD, GRAM, TEXT, PROMPT)
+"""Distances, of which less is nearer to the style; the cosine with the style's text; and, which is no style but what
+one may cost, the cosine with the prompt."""
 _KERNELS: dict[str, Kernel] = {KID: polynomial, CMMD: gaussian}
 
 
@@ -61,9 +62,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class StyleReport:
-    """Style alignment by row: "originals" (the references before they were styled), "base", then each run, and "vae"
-    (the references through the base's VAE, as near as its latents allow). `features` and `texture` say which networks,
-    weights and resizing, `references` how many pictures they are compared with."""
+    """Style alignment by row: "references" (against themselves), "originals" (the references before they were styled),
+    "vae" (the references through the base's VAE, as near as its latents allow), "base", then each run. `features` and
+    `texture` say which networks, weights and resizing, `references` how many pictures they are compared with."""
 
     style: str
     text: str
@@ -83,7 +84,7 @@ class _Side:
 
     features: Cloud
     grams: Cloud
-    cosines: NDArray[np.float64] | None
+    cosines: dict[str, NDArray[np.float64]]
 
 
 def measure(
@@ -149,6 +150,7 @@ def measure(
     base_samples = samples(base, None, "base")
     before = side(base_samples.images, base_samples.prompts)
     rows = [
+        _row("references", reference, reference),
         _row("originals", side(originals, referred), reference),
         _row("vae", side(_through_vae(model(base), styled), referred), reference),
         _row("base", before, reference),
@@ -180,10 +182,12 @@ def _seen(
     text: str,
 ) -> _Side:
     features, texture = networks
+    seen = features.see(pictures, prompts, text)
+    cosines = {TEXT: seen.text, PROMPT: seen.prompt}
     return _Side(
-        Cloud.of(features(pictures), prompts, order),
+        Cloud.of(seen.vectors, prompts, order),
         Cloud.of(texture.grams(pictures), prompts, order),
-        features.text_similarity(pictures, text) if text else None,
+        {name: values for name, values in cosines.items() if values is not None},
     )
 
 
@@ -191,16 +195,15 @@ def _row(name: str, side: _Side, reference: _Side, *, before: _Side | None = Non
     values = {FID: frechet_estimate(side.features, reference.features)}
     values |= {each: discrepancy(side.features, reference.features, kernel) for each, kernel in _KERNELS.items()}
     values[GRAM] = discrepancy(side.grams, reference.grams, linear)
-    if side.cosines is not None:
-        values[TEXT] = mean_estimate(side.cosines, side.features.group)
+    values |= {each: mean_estimate(found, side.features.group) for each, found in side.cosines.items()}
     change = None
     if before is not None:
         change = {FID: frechet_change(before.features, side.features, reference.features)}
         for each, kernel in _KERNELS.items():
             change[each] = discrepancy_change(before.features, side.features, reference.features, kernel)
         change[GRAM] = discrepancy_change(before.grams, side.grams, reference.grams, linear)
-        if side.cosines is not None and before.cosines is not None:
-            change[TEXT] = mean_estimate(side.cosines - before.cosines, side.features.group)
+        for each, found in side.cosines.items():
+            change[each] = mean_estimate(found - before.cosines[each], side.features.group)
     return Measured(name, len(side.features.group), values, change)
 
 
