@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ranking.errors import PairsieveError
+from training.config import TrainConfig
+from training.loop.precision import allow_tf32
 from training.models.base import Conditioning, DiffusionModel
 
 Storage = Literal["float32", "float16"]
@@ -18,11 +20,16 @@ _PIXELS_AT_ONCE = 2**22
 _PROMPTS_AT_ONCE = 32
 
 
-def arithmetic(model: DiffusionModel) -> str:
-    """What products are taken in: TF32 where CUDA may, which rounds them to 10 bits, and float32 anywhere else. For the
+def arithmetic(model: DiffusionModel, config: TrainConfig) -> str:
+    """What products of float32 are taken in: TF32, which rounds them to 10 bits, where CUDA may, else float32. For the
     identity of what an encoder gave."""
-    tf32 = torch.get_float32_matmul_precision() != "highest" or torch.backends.cudnn.allow_tf32
-    return "tf32" if model.device.type == "cuda" and tf32 else "float32"
+    return "tf32" if model.device.type == "cuda" and config.tf32 else "float32"
+
+
+def as_in_training(model: DiffusionModel, config: TrainConfig) -> None:
+    """Have what is computed beforehand computed as the steps will, whoever set the process's switch last."""
+    if model.device.type == "cuda":
+        allow_tf32(config.tf32)
 
 
 def pictures_at_once(height: int, width: int) -> int:

@@ -4,42 +4,44 @@ what they are."""
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from ranking.images import Found, ImageError, decode_rgb
 from training.caches.encoding import Storage, arithmetic, encode_pictures, pictures_at_once
 from training.caches.filling import Part
 from training.caches.places import Identity
+from training.caches.seeing import seen
 from training.caches.shelf import Keys, Shelf, keys_of
 from training.caches.work import Work
+from training.config import TrainConfig
 from training.data.framing import Framed, Framing, frame
 from training.data.looks import Looks
-from training.data.pairs import PairSource, Pictures
+from training.data.pairs import PairSource
 from training.models.base import DiffusionModel
 from training.progress import Progress, silent
 
 VERSION = 1
 """To be raised when a picture is decoded, framed, encoded or named otherwise than before."""
 
-_AHEAD = 64
 _AT_ONCE = 4096
 _FACTS_BYTES = 56  # of geometry and hash
 
 
-def latents_identity(model: DiffusionModel, *, storage: Storage) -> Identity:
+def latents_identity(model: DiffusionModel, config: TrainConfig) -> Identity:
     """All that latents depend on, but for the picture and its framing, which name the row."""
-    key = {"version": VERSION, "vae": model.vae_fingerprint, "storage": storage, "arithmetic": arithmetic(model)}
+    key = {
+        "version": VERSION,
+        "vae": model.vae_fingerprint,
+        "storage": config.cache.storage,
+        "arithmetic": arithmetic(model, config),
+    }
     return Identity("latents", model.name, key)
 
 
@@ -92,8 +94,9 @@ class LatentsWork:
         return bool(found.any())
 
 
-def latents_work(looks: Looks, source: PairSource, model: DiffusionModel, *, storage: Storage) -> LatentsWork:
+def latents_work(looks: Looks, source: PairSource, model: DiffusionModel, config: TrainConfig) -> LatentsWork:
     """What a run's latents are made of and how. Opens the cache and reads its index; nothing is encoded."""
+    storage = config.cache.storage
     names = source.ordered(looks.uids).to_pylist()
     image: list[int] = []
     framings: list[Framing] = []
@@ -109,11 +112,16 @@ def latents_work(looks: Looks, source: PairSource, model: DiffusionModel, *, sto
         wanted: dict[str, list[int]] = {}
         for place in places:
             wanted.setdefault(uids[place], []).append(place)
+
+        def framed(uid: str, image: Image.Image, data: bytes) -> list[_Seen]:
+            digest = hashlib.sha256(data).digest()
+            return [(place, frame(image, framings[place]), digest) for place in wanted[uid]]
+
         waiting: dict[tuple[int, int], list[_Seen]] = {}
-        for uid, seen in _framed(source.pictures, {uid: [framings[p] for p in at] for uid, at in wanted.items()}):
-            for place, (framed, digest) in zip(wanted[uid], seen, strict=True):
-                size = framings[place].size
-                waiting.setdefault(size, []).append((place, framed, digest))
+        for _, looks_at in seen(source.pictures, list(wanted), framed):
+            for look in looks_at:
+                size = framings[look[0]].size
+                waiting.setdefault(size, []).append(look)
                 if len(waiting[size]) == pictures_at_once(*size):
                     yield _encoded(model, waiting.pop(size), storage)
         for left in waiting.values():
@@ -122,7 +130,7 @@ def latents_work(looks: Looks, source: PairSource, model: DiffusionModel, *, sto
     work = Work(
         what="latents of pictures",
         switch="cache.latents: false",
-        shelf=Shelf(latents_identity(model, storage=storage)),
+        shelf=Shelf(latents_identity(model, config)),
         keys=keys,
         make=make,
         row_bytes=elements * np.dtype(storage).itemsize + _FACTS_BYTES,
@@ -141,34 +149,3 @@ def _encoded(model: DiffusionModel, waiting: Sequence[_Seen], storage: Storage) 
         "geometry": np.array([framed.geometry for _, framed, _ in waiting], np.int32),
         "sha256": np.frombuffer(b"".join(digest for _, _, digest in waiting), np.uint8).reshape(-1, 32),
     }
-
-
-def _framed(
-    pictures: Pictures, wanted: Mapping[str, Sequence[Framing]]
-) -> Iterator[tuple[str, list[tuple[Framed, bytes]]]]:
-    """Pictures as they are framed, decoded by threads that run ahead of the encoder; those that cannot be read are left
-    out."""
-
-    def look(uid: str, data: Found) -> list[tuple[Framed, bytes]]:
-        try:
-            image = decode_rgb(data)
-        except ImageError:
-            return []
-        digest = hashlib.sha256(data if isinstance(data, bytes) else b"").digest()
-        return [(frame(image, framing), digest) for framing in wanted[uid]]
-
-    found = iter(pictures(list(wanted)))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        ahead: deque[tuple[str, Future[list[tuple[Framed, bytes]]]]] = deque()
-        try:
-            while True:
-                for uid, data in islice(found, _AHEAD - len(ahead)):
-                    ahead.append((uid, pool.submit(look, uid, data)))
-                if not ahead:
-                    return
-                uid, framed = ahead.popleft()
-                if seen := framed.result():
-                    yield uid, seen
-        finally:
-            for _, each in ahead:
-                each.cancel()

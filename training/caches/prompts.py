@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from training.caches.encoding import Storage, arithmetic, encode_texts
+from training.caches.encoding import arithmetic, encode_texts
 from training.caches.filling import Part
 from training.caches.places import Identity
 from training.caches.shelf import Shelf, keys_of
 from training.caches.work import Work
+from training.config import TrainConfig
 from training.models.base import Conditioning, DiffusionModel
 
 VERSION = 1
@@ -22,9 +23,14 @@ VERSION = 1
 _AT_ONCE = 32
 
 
-def prompts_identity(model: DiffusionModel, *, storage: Storage) -> Identity:
+def prompts_identity(model: DiffusionModel, config: TrainConfig) -> Identity:
     """All that text states depend on, but for the prompt, which names the row."""
-    key = {"version": VERSION, "text": model.text_fingerprint, "storage": storage, "arithmetic": arithmetic(model)}
+    key = {
+        "version": VERSION,
+        "text": model.text_fingerprint,
+        "storage": config.cache.storage,
+        "arithmetic": arithmetic(model, config),
+    }
     return Identity("prompts", model.name, key)
 
 
@@ -40,9 +46,10 @@ class KeptPrompts:
         return Conditioning({name: torch.from_numpy(values).float() for name, values in rows.items()})
 
 
-def prompts_work(prompts: Iterable[str], model: DiffusionModel, *, storage: Storage) -> Work:
+def prompts_work(prompts: Iterable[str], model: DiffusionModel, config: TrainConfig) -> Work:
     """The states of distinct `prompts` and of the empty one, whatever share of visits has its prompt dropped: which
     these are is drawn anew at each visit."""
+    storage = config.cache.storage
     texts = list(dict.fromkeys(["", *prompts]))
     one = encode_texts(model, [""], storage=storage)
     width = sum(value[0].numel() for value in one.tensors.values()) * np.dtype(storage).itemsize
@@ -56,7 +63,7 @@ def prompts_work(prompts: Iterable[str], model: DiffusionModel, *, storage: Stor
     return Work(
         what="text states of prompts",
         switch="cache.prompts: false",
-        shelf=Shelf(prompts_identity(model, storage=storage)),
+        shelf=Shelf(prompts_identity(model, config)),
         keys=keys_of(texts),
         make=make,
         row_bytes=np.full(len(texts), width, np.int64),

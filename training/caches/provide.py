@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from training.caches.encoding import encode_texts
+from ranking.errors import PairsieveError
+from training.caches.encoding import as_in_training, encode_texts
+from training.caches.features import KeptFeatures, embedding_scorer, features_work
 from training.caches.latents import KeptLatents, LatentsWork, latents_work
 from training.caches.prompts import KeptPrompts, prompts_work
 from training.caches.reference import reference_work
@@ -19,8 +21,11 @@ from training.data.looks import Looks
 from training.data.pairs import PairSource
 from training.data.protocols import Latents, Prompts
 from training.data.rows import PairRows
+from training.methods.needs import needs
+from training.methods.options import Rpo
 from training.models.base import DiffusionModel
 from training.progress import Progress, silent
+from workers.scorers.weights import missing
 
 if TYPE_CHECKING:
     from training.data.material import Material
@@ -35,17 +40,30 @@ class Round:
     turn: float = 0.0
 
 
+def check_features(config: TrainConfig) -> None:
+    """Raise what would else be found after everything is encoded: a method's embedding that does not exist, or whose
+    weights are not here."""
+    if not needs(config.method).features:
+        return
+    assert isinstance(config.method, Rpo)
+    spec = embedding_scorer(config.method.embedding, config.model)
+    if spec.missing:
+        raise missing(spec.missing[0], spec.name)
+
+
 def provide_latents(
     looks: Looks, source: PairSource, model: DiffusionModel, config: TrainConfig, *, way: Round
 ) -> tuple[Latents, NDArray[np.bool_]]:
     """The latents of all looks, made where they are missing; and which of `looks.uids` can be read."""
-    work: LatentsWork = latents_work(looks, source, model, storage=config.cache.storage)
+    as_in_training(model, config)
+    work: LatentsWork = latents_work(looks, source, model, config)
     readable = work.fill(tell=way.tell, turn=way.turn)
     return KeptLatents(work.work.shelf, source.origin), readable
 
 
 def provide_prompts(rows: PairRows, model: DiffusionModel, config: TrainConfig, *, way: Round) -> Prompts:
     """The text states of the rows' prompts: kept, or else encoded whenever they are asked for."""
+    as_in_training(model, config)
     storage = config.cache.storage
     if not config.cache.prompts:
         return lambda prompts: encode_texts(model, prompts, storage=storage)
@@ -56,12 +74,30 @@ def provide_prompts(rows: PairRows, model: DiffusionModel, config: TrainConfig, 
 
 def with_references(material: Material, source: PairSource, *, way: Round) -> Material:
     """The same with the reference's errors of its fixed draws."""
+    as_in_training(material.model, material.config)
     work = reference_work(material, origin=source.origin)
     work.work.fill(tell=way.tell, turn=way.turn)
     return replace(material, references=work.load())
 
 
+def with_features(material: Material, source: PairSource, *, way: Round) -> Material:
+    """The same with what CLIP says of its images and captions."""
+    method = material.config.method
+    assert isinstance(method, Rpo)
+    spec = embedding_scorer(method.embedding, material.config.model)
+    work = features_work(material.rows, source, spec, device=material.model.device.type)
+    there = work.fill(tell=way.tell, turn=way.turn)
+    if not there.all():
+        raise PairsieveError(
+            f"{spec.name} gives no vector for {int((~there).sum())} of the pictures and prompts of {material.rows.ref}",
+            code="no-features",
+            hint="their pictures could be read a moment ago; start the run again",
+        )
+    as_in_training(material.model, material.config)
+    return replace(material, features=KeptFeatures(work.shelf, source.origin))
+
+
 def prompts_of(rows: PairRows, model: DiffusionModel, config: TrainConfig) -> Work:
     """The work on the prompts that these pairs have."""
     used = rows.texts.take(pa.array(np.unique(rows.prompt)))
-    return prompts_work(used.to_pylist(), model, storage=config.cache.storage)
+    return prompts_work(used.to_pylist(), model, config)

@@ -4,13 +4,14 @@ Neither the method nor its β, neither the learning rate nor how long is trained
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.caches.encoding import arithmetic
 from training.caches.filling import Part
@@ -24,6 +25,7 @@ from training.data import draws
 from training.data.order import Visit
 from training.data.uids import Places
 from training.loop.passes import reference_errors
+from training.loop.precision import compile_blocks
 from training.models.base import DiffusionModel
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 VERSION = 1
 """To be raised when an error is measured or named otherwise than before."""
 
-_AT_LEAST = 16
 _ROW_BYTES = 8
 _PAIRS_AT_ONCE = 1 << 14
 
@@ -44,12 +45,12 @@ def reference_identity(model: DiffusionModel, config: TrainConfig) -> Identity:
     between kinds would be taken for preference. So is the sort of device, whose kernels sum in their own order. How
     many draws there are is not: the first K are the same for any K.
     """
-    data, storage = config.data, config.cache.storage
+    data = config.data
     key = {
         "version": VERSION,
         "denoiser": model.fingerprint,
-        "latents": latents_identity(model, storage=storage).name,
-        "prompts": prompts_identity(model, storage=storage).name,
+        "latents": latents_identity(model, config).name,
+        "prompts": prompts_identity(model, config).name,
         "seed": config.seed,
         "draws": draws.VERSION,
         "prompt_dropout": data.prompt_dropout,
@@ -58,8 +59,10 @@ def reference_identity(model: DiffusionModel, config: TrainConfig) -> Identity:
         "crop": data.crop,
         "device": model.device.type,
         "precision": config.precision,
-        "arithmetic": arithmetic(model),
+        "arithmetic": arithmetic(model, config),
         "compile": config.compile,
+        # torch chooses kernels by what is trained, and in half precision they round differently.
+        "trained": "adapters" if config.lora is not None and config.precision != "fp32" else "weights",
     }
     return Identity("reference", model.name, key)
 
@@ -105,10 +108,7 @@ def reference_work(material: Material, *, origin: str) -> ReferenceWork:
     bases, swapped = _names(material, origin)
     keys = np.concatenate([_numbered(bases, number) for number in range(count)])
     bucket = material.buckets.of
-    size = max(_AT_LEAST, 2 * config.batch)
-
-    if config.compile:
-        model.denoiser.compile_repeated_blocks()  # as the policy will be
+    size = config.batch
 
     def make(places: list[int]) -> Iterator[Part]:
         visits = np.array(places) % len(bases)
@@ -116,10 +116,11 @@ def reference_work(material: Material, *, origin: str) -> ReferenceWork:
             chosen = np.array(places)[bucket[visits] == at].tolist()
             for start in range(0, len(chosen), size):
                 part = chosen[start : start + size]
-                # Always as many: kernels sum in another order for other batch sizes.
+                # As many as in training, always: kernels sum in another order for other batch sizes.
                 filled = part + part[:1] * (size - len(part))
                 batch = material.batch([Visit(place % len(bases), place // len(bases)) for place in filled])
-                errors = reference_errors(model, model.denoiser, batch, precision=config.precision)
+                with _as_the_policy(model.denoiser, config):
+                    errors = reference_errors(model, model.denoiser, batch, precision=config.precision)
                 pairs = errors.reshape(2, size).T[: len(part)].cpu().numpy()
                 turned = swapped[np.array(part) % len(bases)]
                 yield part, {"errors": np.where(turned[:, None], pairs[:, ::-1], pairs)}
@@ -134,6 +135,21 @@ def reference_work(material: Material, *, origin: str) -> ReferenceWork:
         piece=16 * size,
     )
     return ReferenceWork(work, material, swapped)
+
+
+@contextmanager
+def _as_the_policy(denoiser: nn.Module, config: TrainConfig) -> Iterator[None]:
+    """The kernels that the policy will have: compiled where it will be, and its weights, unless adapters are trained,
+    say that they require a gradient (see `make_reference`)."""
+    if config.compile:
+        compile_blocks(denoiser)
+    asked = {name: each.requires_grad for name, each in denoiser.named_parameters()}
+    denoiser.eval().requires_grad_(config.lora is None)
+    try:
+        yield
+    finally:
+        for name, each in denoiser.named_parameters():
+            each.requires_grad_(asked[name])
 
 
 def _names(material: Material, origin: str) -> tuple[Keys, NDArray[np.bool_]]:

@@ -10,7 +10,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from training.caches.provide import Round, provide_latents, provide_prompts, with_references
+from training.caches.provide import (
+    Round,
+    check_features,
+    provide_latents,
+    provide_prompts,
+    with_features,
+    with_references,
+)
 from training.config import TrainConfig
 from training.data.batch import PairBatch
 from training.data.buckets import Buckets
@@ -155,6 +162,7 @@ def load_material(
     Raises PairsieveError where no pair has two readable images, all pairs are ties, or the disk has no room.
     """
     way = way or Round(lambda _, done, total: on_images(done, total) if on_images else None)
+    check_features(config)
     rows, buckets = prepare(source, model, config, on_images=on_images)
     latents: Latents
     if config.cache.latents:
@@ -178,4 +186,6 @@ def load_material(
     )
     if config.cache.reference_draws is not None and needs(config.method).reference:
         material = with_references(material, source, way=way)
+    if needs(config.method).features:
+        material = with_features(material, source, way=way)
     return material

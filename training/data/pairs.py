@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ranking.datasets import Dataset, get_dataset
+from ranking.embeddings import EmbeddedKind, embedding_names, read_embeddings
 from ranking.flags.copies import without_taken_down
 from ranking.flags.takedowns import LiveTakedowns
 from ranking.images import Found, ImageReader
 from ranking.images.fetch import url_fetcher
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
+from ranking.store.snapshots import get_snapshot
 from ranking.subsets.catalog import Subset, subset_pairs
 from training.data.later import Later, from_sources
 from training.data.rows import PairRows, rows_of
+from workers.scorers.base import Floats, ScorerSpec
 
 Pictures = Callable[[Collection[str]], Iterator[tuple[str, Found]]]
 """Called with image uids: each with its encoded bytes, in an order of its own, each once."""
+
+Embedded = Callable[[ScorerSpec, EmbeddedKind, Sequence[str]], dict[str, Floats]]
+"""Called with a scorer, what is meant, and image uids or prompt ids: the vectors of those whose embedding by this very
+scorer somebody kept."""
 
 _AT_ONCE = 20_000
 """Pictures whose pointers are Python objects at one time."""
@@ -31,7 +39,7 @@ class PairSource:
     """Pairs and their pictures, all in one go or some of them `later`. `origin` names the dataset by what is in it:
     with it, an image's uid names its bytes. `ordered` sorts uids as `pictures` has them, where that is by where they
     lie. `contents_taken` are the SHA-256 of what is taken down by its bytes, by now: what was made of them before may
-    not be used."""
+    not be used. `embedded` has what is known of embeddings without computing any."""
 
     rows: PairRows
     pictures: Pictures
@@ -39,11 +47,23 @@ class PairSource:
     later: Later
     ordered: Callable[[pa.Array], pa.Array] = lambda uids: uids
     contents_taken: Callable[[], frozenset[str]] = frozenset
+    embedded: Embedded = lambda spec, kind, keys: {}  # noqa: ARG005
 
 
 def from_store(store: Store, subset: Subset) -> PairSource:
     """A subset of this store, its pairs file hashed."""
-    return from_table(store, get_dataset(store, subset.dataset), subset_pairs(store, subset), ref=subset.ref)
+    dataset = get_dataset(store, subset.dataset)
+
+    def embedded(spec: ScorerSpec, kind: EmbeddedKind, keys: Sequence[str]) -> dict[str, Floats]:
+        snapshot = get_snapshot(store, subset.snapshot.n)
+        name = spec.embedding.name if spec.embedding is not None else ""
+        if not keys or embedding_names(snapshot).get(name) != spec.embedding_id:
+            return {}
+        found = read_embeddings(store, snapshot, subset.dataset, name, kind=kind, keys=keys)
+        return dict(zip(found.keys, found.matrix.astype(np.float32), strict=True))
+
+    source = from_table(store, dataset, subset_pairs(store, subset), ref=subset.ref)
+    return replace(source, embedded=embedded)
 
 
 def from_table(store: Store, dataset: Dataset, pairs: pa.Table, *, ref: str) -> PairSource:
