@@ -129,14 +129,17 @@ def paths(site: Site) -> dict[str, tuple[str, int, int]]:
         "hostile": ("/pairs?dataset=hostile", 12, 2),
         "pair": (f"/pairs/{pair['pair_id']}", 2, 0),
         "subset": (f"/subsets/{site.subset.ref}", 20, 0),
-        "run": (f"/runs/{site.run.run_id}", 6, 0),
+        "run": (f"/runs/{site.run.run_id}", 6 + 3 * 6 + 6, 0),  # evaluation, samples of three steps, and the slider's
+        "compared": (f"/runs/{site.run.run_id}/compare?with={site.run.run_id}", 0, 0),
+        "study": ("/studies/rivals", 0, 0),
         "docs": ("/docs", 0, 0),
     }
 
 
 @pytest.mark.parametrize(
     ("name", "width"),
-    [(name, 360) for name in ("overview", "pairs", "hostile", "pair", "subset", "run", "docs")] + [("pairs", 1280)],
+    [(name, 360) for name in ("overview", "pairs", "hostile", "pair", "subset", "run", "compared", "study", "docs")]
+    + [("pairs", 1280)],
 )
 def test_a_page_shows_its_pictures_fits_and_complains_of_nothing(
     site: Site, browser: Browser, name: str, width: int
