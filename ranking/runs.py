@@ -38,15 +38,20 @@ def plan_run(store: Store, subset_ref: str, config: dict[str, Any]) -> RunPlan:
     """The run that trains with `config` on a subset of this store, or one that was fetched; made now unless it exists.
     `config` must be JSON without NaN."""
     subset = find_subset(store, subset_ref).ref
+    run_id = run_id_of(subset, config)
+    plan = RunPlan(run_id, subset, config, utc_now())
+    store.put_if_absent(run_key(run_id, "plan"), canonical_json(asdict(plan)))
+    return get_run(store, run_id)
+
+
+def run_id_of(subset: str, config: dict[str, Any]) -> str:
+    """The id of the run that trains with `config` on the subset `subset` (name@version), planned or not."""
     try:
-        run_id = sha256_hex(canonical_json([subset, config]))[:16]
+        return sha256_hex(canonical_json([subset, config]))[:16]
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"the training config is not plain JSON ({error})", hint="use numbers, text, lists, maps"
         ) from error
-    plan = RunPlan(run_id, subset, config, utc_now())
-    store.put_if_absent(run_key(run_id, "plan"), canonical_json(asdict(plan)))
-    return get_run(store, run_id)
 
 
 def get_run(store: Store, run_id: str) -> RunPlan:
@@ -55,6 +60,11 @@ def get_run(store: Store, run_id: str) -> RunPlan:
     if not store.exists(key):
         raise NotFoundError(f"there is no run {run_id}", hint="`pairsieve runs` lists them")
     return RunPlan(**parse_json(store.get(key), where=key))
+
+
+def is_planned(store: Store, run_id: str) -> bool:
+    """Whether there is a run with this id."""
+    return store.exists(run_key(run_id, "plan"))
 
 
 def list_runs(store: Store) -> list[RunPlan]:

@@ -70,12 +70,33 @@ class ClockColumn(ProgressColumn):
         return Text(f"{taken}, {left} left" if left else taken, style="dim")
 
 
-Stages = Callable[[str, int, int], None]
-"""Called as stage(name, done, total)."""
+class Bars:
+    """One bar per stage, each appearing when its stage begins. Called as bars(name, done, total); `note` puts a word
+    beside a bar."""
+
+    def __init__(self, bar: Progress, units: Mapping[str, str]) -> None:
+        self._bar, self._units = bar, units
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        if name not in self._tasks:
+            title = STAGES.get(name, name)
+            self._tasks[name] = self._bar.add_task(title, total=total, unit=self._units.get(name, ""), note="")
+        self._bar.update(self._tasks[name], completed=done, total=total)
+
+    def note(self, name: str, text: str) -> None:
+        """Say `text` beside the bar of a stage that has begun."""
+        if name in self._tasks:
+            self._bar.update(self._tasks[name], note=text)
+
 
 STAGES = {
     "cells": "arms and seeds",
     "encode": "encoding images",
+    "latents": "encoding images",
+    "prompts": "encoding prompts",
+    "features": "features of images",
+    "reference": "reference errors",
     "train": "training steps",
     "base": "drawing, base model",
     "run": "drawing, trained model",
@@ -86,17 +107,10 @@ STAGES = {
 
 
 @contextmanager
-def stage_bars(*, quiet: bool = False, units: Mapping[str, str] | None = None) -> Iterator[Stages]:
-    """One bar per stage of a long command, each appearing when its stage begins; `units` says which count bytes."""
+def stage_bars(*, quiet: bool = False, units: Mapping[str, str] | None = None) -> Iterator[Bars]:
+    """The bars of a long command, while the block lasts; `units` says which count bytes."""
     with _progress(quiet) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def stage(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(STAGES.get(name, name), total=total, unit=(units or {}).get(name, ""))
-            bar.update(tasks[name], completed=done, total=total)
-
-        yield stage
+        yield Bars(bar, units or {})
 
 
 @contextmanager
@@ -159,6 +173,7 @@ def _progress(quiet: bool) -> Progress:
         CountColumn(),
         RateColumn(),
         ClockColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
         console=err,
         disable=quiet or not err.is_terminal,
     )

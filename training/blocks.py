@@ -94,10 +94,12 @@ class SaveConfig(Block):
 
 
 class CheckpointConfig(Block):
-    """When the whole state of a run is put aside, from which it goes on bit for bit (on the CPU). It is whenever the run
-    is stopped, too."""
+    """When the whole state of a run is put aside, from which it goes on bit for bit (on the CPU). It is whenever the
+    run is stopped, too."""
 
-    every: int | None = Field(default=None, ge=1, description="optimiser steps between checkpoints; null: by time alone")
+    every: int | None = Field(
+        default=None, ge=1, description="optimiser steps between checkpoints; null: by time alone"
+    )
     minutes: float | None = Field(
         default=30.0, gt=0, description="between checkpoints, besides those by steps; null: by steps alone"
     )

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from ranking.errors import PairsieveError, UsageError
+from ranking.errors import UNUSABLE, PairsieveError, UsageError
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
@@ -126,6 +126,6 @@ def check_room(store: Store, budget: Budget) -> None:
         if needed > free:
             raise PairsieveError(
                 f"{what} take about {needed / 1e9:.1f} GB, and {folder} has room for {free / 1e9:.1f}",
-                code="no-room",
+                code=UNUSABLE,
                 hint=f"make room, or lower {less}",
             )

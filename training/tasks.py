@@ -10,8 +10,10 @@ from ranking.errors import PairsieveError
 from ranking.runs import beat_run, bury_run, get_run, run_state
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
+from training.loop.stops import StoppedError, every_so_often
 from workers.attempts import is_environment, release_run, run_in_hand
 from workers.identity import worker_name
+from workers.stopping import is_stopping
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,9 @@ def train_run(run_id: str) -> None:
         return
     try:
         _train(store, run_id, plan.config)
+    except StoppedError as error:
+        release_run(store, run_id)
+        log.info("%s", error)
     except PairsieveError as error:
         if is_environment(error):
             release_run(store, run_id)
@@ -53,6 +58,8 @@ def train_run(run_id: str) -> None:
 def _train(store: Store, run_id: str, values: dict[str, object]) -> None:
     from training.config import parse_config
     from training.evaluation.run import evaluate
+    from training.intent import look
+    from training.processes import gathered
     from training.trainer import train
 
     config = parse_config(values, where=f"run {run_id}")
@@ -68,5 +75,9 @@ def _train(store: Store, run_id: str, values: dict[str, object]) -> None:
                 progress=lambda *_: beat_run(store, run_id),
             )
 
-    result = train(store, run_id, worker=worker_name(), before_done=compare)
+    look(store, get_run(store, run_id).subset, config)
+    with gathered(config.processes, run_id):
+        result = train(
+            store, run_id, worker=worker_name(), before_done=compare, say=log.info, stop=every_so_often(is_stopping)
+        )
     log.info("Run %s is done: %d steps on %d pairs", run_id, result.steps, result.pairs)

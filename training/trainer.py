@@ -194,7 +194,8 @@ class _Work:
     def _loaded(self, source: PairSource, device: str, *, turn: float) -> tuple[DiffusionModel, Material]:
         config = self.config
         model = load_model(config.model, device=device, precision=config.precision, vae=config.vae, flow=config.flow)
-        material = load_material(source, model, config, way=Round(self.ears.progress, turn))
+        say = self.ears.say if self.attempt is not None else None
+        material = load_material(source, model, config, way=Round(self.ears.progress, turn, say))
         if config.cache.latents and config.cache.prompts:
             model.set_aside()
         return model, material

@@ -92,7 +92,7 @@ def _common() -> dict[str, Any]:
     # The default exchange: a message reaches the queue it names even after FLUSHALL took every binding away.
     direct = Exchange("", type="direct")
     return {
-        "include": ["workers.tasks", "training.tasks"],
+        "include": ["workers.tasks", "workers.stopping", "training.tasks"],
         "task_queues": [Queue(name, exchange=direct, routing_key=name, durable=True) for name in QUEUES],
         "task_routes": {task: {"queue": queue} for task, queue in ROUTES.items()},
         "task_default_queue": CONTROL,

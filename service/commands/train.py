@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.commands.evaluate import print_evaluation
 from service.commands.options import Json, open_store
 
 if TYPE_CHECKING:
-    from training.evaluation.records import Evaluation
+    from ranking.store.blobs import Store
+    from service.console import Bars
+    from training.config import TrainConfig
+    from training.watch.meter import Step
 
 
 def register(app: typer.Typer) -> None:
@@ -20,41 +22,149 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    subset: Annotated[str, typer.Option(help="NAME@VERSION, or NAME for the latest.", show_default=False)],
+    subset: Annotated[
+        str | None, typer.Option(help="NAME@VERSION, or NAME for the latest.", show_default=False)
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Training config as YAML.", show_default=False)] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="What the config is laid over, as sd15-dpo-lora.", show_default=False)
+    ] = None,
     set: Annotated[
         list[str] | None, typer.Option("--set", help="key=value laid over the config; repeatable.", show_default=False)
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--from", help="Server that has the subset; its key in PAIRSIEVE_TOKEN.", show_default=False),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Devices of this machine to train on.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what it would do and cost, and stop.")] = False,
+    show_config: Annotated[bool, typer.Option(help="Print the whole config as YAML, and stop.")] = False,
+    from_scratch: Annotated[bool, typer.Option(help="Forget the run's checkpoints and begin again.")] = False,
     skip_evaluation: Annotated[bool, typer.Option(help="Train only.")] = False,
     json: Json = False,
 ) -> None:
-    """Train on a subset with Diffusion-DPO, here and now, then compare the result with its base model.
+    """Train a diffusion model on a subset, here and now, then compare it with its base model.
 
-    The run's id follows from subset and config: the same command again finds the run done.
+    The run's id follows from subset and config: the same command again goes on where the run was cut off, and finds it
+    done when it is. Ctrl-C puts its state aside and ends.
     """
-    from ranking.runs import plan_run
-    from service.console import print_facts, print_json, stage_bars
+    from ranking.errors import UsageError
     from training.config import load_config
+    from training.processes import world
 
-    wanted = load_config(config, set)
+    settings = list(set or [])
+    if processes is not None or world() > 1:
+        settings.append(f"processes={processes or world()}")
+    wanted = load_config(config, settings, preset=preset)
+    if show_config:
+        _show(wanted, json=json)
+        return
+    if subset is None:
+        raise UsageError("no subset is named", hint="--subset NAME@VERSION; `pairsieve subset list` has them")
     store = open_store()
-    run = plan_run(store, subset, wanted.model_dump(mode="json"))
-    from training.evaluation.run import evaluate as run_evaluation
+    if url is not None:
+        subset = _fetched(store, url, subset)
+    if dry_run:
+        _plan(store, subset, wanted, json=json)
+        return
+    _train(store, subset, wanted, from_scratch=from_scratch, evaluated=not skip_evaluation, json=json)
+
+
+def _train(store: Store, subset: str, config: TrainConfig, *, from_scratch: bool, evaluated: bool, json: bool) -> None:
+    from ranking.runs import is_planned, plan_run, run_id_of, run_state
+    from ranking.subsets.foreign import find_subset
+    from service.console import print_facts, print_json, say, stage_bars
+    from training.processes import gathered, is_first
+
+    values = config.model_dump(mode="json")
+    if not is_first():
+        from training.trainer import follow
+
+        follow(store, plan_run(store, subset, values).run_id)
+        return
+    known = run_id_of(find_subset(store, subset).ref, values)
+    done = is_planned(store, known) and run_state(store, known) == "done"
+    plan = None if done else _plan(store, subset, config, json=json, quiet=json)
+    run = plan_run(store, subset, values)
+    from training.evaluation.run import evaluate
     from training.trainer import train as run_training
 
-    wants_evaluation = wanted.evaluation is not None and not skip_evaluation
     with stage_bars(quiet=json) as stage:
 
-        def compare(output: str | None) -> Evaluation | None:
-            if not wants_evaluation:
+        def compare(output: str | None) -> Any:
+            if config.evaluation is None or not evaluated:
                 return None
-            return run_evaluation(store, run.run_id, output=output, device=wanted.device, progress=stage)
+            return evaluate(store, run.run_id, output=output, device=config.device, progress=stage)
 
-        result = run_training(store, run.run_id, progress=stage, before_done=compare)
+        with gathered(config.processes, run.run_id):
+            result = run_training(
+                store,
+                run.run_id,
+                progress=stage,
+                before_done=compare,
+                say=say,
+                on_step=lambda step: _note(stage, step),
+                from_scratch=from_scratch,
+            )
         evaluation = compare(None)
     if json:
-        print_json({"run": run.run_id, "result": asdict(result), "evaluation": evaluation})
+        print_json({"run": run.run_id, "plan": plan, "result": asdict(result), "evaluation": evaluation})
         return
     print_facts({"run": run.run_id, "subset": run.subset} | asdict(result))
     if evaluation:
+        from service.commands.evaluate import print_evaluation
+
         print_evaluation(evaluation)
+
+
+def _plan(store: Store, subset: str, config: TrainConfig, *, json: bool, quiet: bool = False) -> dict[str, Any]:
+    """Look at the run and say what it will do; nothing is written."""
+    from ranking.checkpoints import list_checkpoints
+    from ranking.runs import is_planned, run_id_of, run_state
+    from service.console import print_json, waiting
+    from service.run_plan import plan_of, print_plan
+
+    with waiting("looking at subset and model", quiet=json):
+        from training.intent import look
+
+        intent = look(store, subset, config)
+    run = run_id_of(intent.subset.ref, config.model_dump(mode="json"))
+    state = "new"
+    if is_planned(store, run) and run_state(store, run) == "done":
+        state = "done"
+    elif checkpoints := list_checkpoints(store, run):
+        state = f"goes on from step {checkpoints[-1].step}"
+    plan = plan_of(intent, run=run, state=state)
+    if not quiet:
+        print_json(plan) if json else print_plan(intent, run=run, state=state)
+    return plan
+
+
+def _fetched(store: Store, url: str, subset: str) -> str:
+    import os
+
+    from service.console import waiting
+    from training.data.rest import fetch_subset
+    from training.intent import TOKEN
+
+    with waiting(f"fetching {subset} from {url}"):
+        return fetch_subset(store, url, subset, token=os.environ.get(TOKEN)).ref
+
+
+def _show(config: TrainConfig, *, json: bool) -> None:
+    import yaml
+
+    from service.console import out, print_json
+
+    values = config.model_dump(mode="json")
+    if json:
+        print_json(values)
+    else:
+        out.out(yaml.safe_dump(values, sort_keys=False, allow_unicode=True).rstrip(), highlight=False)
+
+
+def _note(stage: Bars, step: Step) -> None:
+    accuracy = "" if step.implicit_accuracy != step.implicit_accuracy else f", accuracy {step.implicit_accuracy:.2f}"
+    stage.note("train", f"loss {step.loss:.4f}{accuracy}")

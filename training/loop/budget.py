@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import torch
 
+from training.blocks import TOYWORLD
 from training.config import TrainConfig
 from training.data.rows import PairRows
 from training.loop.activations import activations_of
@@ -20,7 +21,6 @@ from training.models.lora import adapter_weights
 _MOMENTS = {"adamw": 8.0, "adamw-8bit": 2.0, "adafactor": 0.1}
 """Bytes an optimiser keeps of a trained weight: two float32; two of eight bits; a row and a column of each matrix."""
 _HALF = {"fp32": 4, "bf16": 2, "fp16": 2}
-_PAPER_RATE = 2.048e-8
 
 
 @dataclass(frozen=True)
@@ -167,11 +167,11 @@ def _caches(config: TrainConfig, rows: PairRows, description: Description, *, si
 def _notes(config: TrainConfig, pairs: int, memory: Memory) -> Sequence[str]:
     notes = []
     beta = getattr(config.method, "beta", None)
-    if config.method.name == "dpo" and beta and config.lora is None:
+    if config.method.name == "dpo" and beta and config.lora is None and config.model != TOYWORLD:
         notes.append(
-            f"The paper of Diffusion-DPO says {_PAPER_RATE:.3e} · 2000/β = {_PAPER_RATE * 2000 / beta:.2g} for the "
-            f"learning rate, its code 1e-8 a pair of the effective batch = {1e-8 * config.effective_batch:.3g}; what "
-            "was reproduced used the code's."
+            f"For the learning rate the paper of Diffusion-DPO says 2.048e-8 · 2000/β, here {2.048e-8 * 2000 / beta:.2g};"
+            f" its code takes 1e-8 for each pair of a step, here {1e-8 * config.effective_batch:.4g}. Results were"
+            " reproduced with the code's."
         )
     if config.scale_learning_rate != "none":
         notes.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,6 +21,19 @@ class StoppedError(PairsieveError):
     and 143 for SIGTERM."""
 
     default_code = "stopped"
+
+
+def every_so_often(ask: Callable[[], bool], *, seconds: float = 2.0) -> Callable[[], bool]:
+    """The same question, asked at most so often; a yes stays one."""
+    last, answer = float("-inf"), False
+
+    def asked() -> bool:
+        nonlocal last, answer
+        if not answer and time.monotonic() - last >= seconds:
+            last, answer = time.monotonic(), ask()
+        return answer
+
+    return asked
 
 
 class Interruption(Exception):
