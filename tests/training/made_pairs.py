@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from training.config import TrainConfig
 from training.data.buckets import Buckets, square
@@ -48,6 +49,13 @@ def made_pairs(model: DiffusionModel, config: TrainConfig, *, count: int = 16, *
     weight = torch.linspace(0.5, 1.5, count)
     given = {"weight": weight, "latents": latents, "prompts": model.encode_prompts} | more
     return Material(model=model, config=config, rows=rows, buckets=buckets, **given)
+
+
+def features(prompts: Sequence[str], uids: Sequence[str]) -> Tensor:
+    """Unit vectors (N, 2, 3) of images and prompts, from their names."""
+    image = torch.tensor([[len(uid), 1.0 + int(uid[-1]), 2.0] for uid in uids])
+    text = torch.tensor([[1.0, PROMPTS.index(prompt), 1.0] for prompt in prompts])
+    return normalize(torch.stack([image, text], dim=1), dim=-1)
 
 
 def _latent(model: DiffusionModel, uid: str, framing: Framing) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from training.data.batch import PairBatch
 from training.data.material import Material
@@ -111,6 +112,9 @@ class Gradients:
         self.scaler.scale(loss * self.accelerator.num_processes).backward()
 
     def _synchronised(self, last: bool) -> AbstractContextManager[object]:
+        if isinstance(self.policy, FSDPModule):
+            self.policy.set_requires_gradient_sync(last)
+            return nullcontext()
         return nullcontext() if last else self.accelerator.no_sync(self.policy)
 
 

@@ -26,6 +26,7 @@ from training.loop.gradients import Gradients
 from training.loop.launch import make_accelerator, summed
 from training.loop.optimisers import clips_itself, learning_rate, make_optimiser
 from training.loop.precision import allow_tf32, autocast, compile_blocks, keep_in_half, make_reference, make_scaler
+from training.loop.sharding import check_shardable, is_sharded, shard, wants_shards
 from training.loop.state import State, optimiser_state, put, read, restore_optimiser, whole, write
 from training.methods.objective import make_objective
 from training.models.base import DiffusionModel
@@ -71,10 +72,13 @@ class Training:
         keep_in_half(denoiser, config.precision)
         if config.compile:
             compile_blocks(denoiser, self._reference)
-        optimiser = make_optimiser([each for each in denoiser.parameters() if each.requires_grad], config)
-        policy, wrapped = self.accelerator.prepare(denoiser, optimiser)
-        self._optimiser: torch.optim.Optimizer = wrapped.optimizer
-        self._policy: nn.Module = self.accelerator.unwrap_model(policy)
+        if wants_shards(self.accelerator):
+            check_shardable(config)
+            policy = shard(denoiser, self.accelerator)
+        else:
+            policy = self.accelerator.prepare_model(denoiser, device_placement=False)
+        self._policy: nn.Module = denoiser
+        self._optimiser = make_optimiser([each for each in denoiser.parameters() if each.requires_grad], config)
         self._weights = {name: each for name, each in self._policy.named_parameters() if each.requires_grad}
         self._average = Average(self._policy, config.ema) if config.ema is not None else None
         self._scaler = make_scaler(config.precision, model.device)
@@ -97,7 +101,9 @@ class Training:
     @property
     def denoiser(self) -> nn.Module:
         """What is saved, sampled and evaluated: the averaged weights where the config keeps an average. To be run
-        inside `precision()`."""
+        inside `precision()`. Of sharded weights it is a whole copy on the CPU, for which every process must ask."""
+        if is_sharded(self._policy):
+            return self.model.with_weights({name: whole(each) for name, each in self._policy.state_dict().items()})
         return self._policy if self._average is None else self._average.module
 
     def precision(self) -> AbstractContextManager[object]:

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from made_pairs import PROMPTS, made_pairs
+from made_pairs import features, made_pairs
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from training.config import TrainConfig
 from training.loop.training import Training
@@ -28,13 +27,6 @@ METHODS = [
     {"name": "rpo", "beta": 500},
     {"name": "rpo", "beta": 500, "safeguard": 0.5},
 ]
-
-
-def features(prompts: Any, uids: Any) -> Tensor:
-    """Unit vectors (N, 2, 3) of images and prompts, from their names."""
-    image = torch.tensor([[len(uid), 1.0 + int(uid[-1]), 2.0] for uid in uids])
-    text = torch.tensor([[1.0, PROMPTS.index(prompt), 1.0] for prompt in prompts])
-    return normalize(torch.stack([image, text], dim=1), dim=-1)
 
 
 def trained(fresh: Fresh, config: TrainConfig, **more: Any) -> tuple[list[Step], dict[str, Tensor]]:
