@@ -108,8 +108,8 @@ def test_crops_of_a_pair_are_at_the_same_place_where_its_sizes_differ(
 
 
 def test_channels_concatenated_pairs(store: Store, subset: Subset, model: DiffusionModel) -> None:
-    """The public dataset code joins a pair along the channels, to be taken apart again; here winners come first and then
-    losers, along the batch."""
+    """The public dataset code joins a pair along the channels, to be taken apart again; here winners come first and
+    then losers, along the batch."""
     material = made(store, subset, model)
     batch = material.batch(visits(material))
     assert batch.latents.shape == (2 * subset.rows, model.latent_channels, 16, 16)
@@ -150,8 +150,8 @@ def test_no_prompt_may_be_zeros_as_sdxl_samples_with(store: Store, subset: Subse
 
 
 def test_ties_counted_as_jpg_0_wins(store: Store, tmp_path: Path, model: DiffusionModel) -> None:
-    """diffusers reads a label of ½ as a win of the first image. Ties of people are in no subset, and pairs of preference
-    ½ are left out or trained on as what they are."""
+    """diffusers reads a label of ½ as a win of the first image. Ties of people are in no subset, and pairs of
+    preference ½ are left out or trained on as what they are."""
     subset = all_pairs(store, tmp_path, rows(12))
     assert subset.rows == 8  # every third row is a tie
     table = subset_pairs(store, subset)
@@ -301,6 +301,5 @@ def test_rows_are_those_of_their_table(made: list[tuple[str, str, str]]) -> None
     assert found.prompts == len({prompt for prompt, _, _ in made})
     assert {found.uids[int(place)].as_py() for place in found.images} == {uid for _, *pair in made for uid in pair}
     last = found.at(np.array([len(made) - 1]))
-    assert (
-        last.images_of([0]) == list(made[-1][1:]) and last.fingerprint != found.at(np.array([], np.int64)).fingerprint
-    )
+    assert last.images_of([0]) == list(made[-1][1:])
+    assert last.fingerprint != found.at(np.array([], np.int64)).fingerprint
