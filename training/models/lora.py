@@ -44,6 +44,7 @@ def add_adapters(denoiser: Any, config: LoraConfig, *, seed: int) -> list[nn.Par
     for each in weights:
         each.data = each.data.float()
         each.requires_grad_(True)
+    denoiser.eval()  # what peft adds is in training mode, dropout and all
     return weights
 
 
@@ -114,10 +115,9 @@ def adapter_state(denoiser: nn.Module) -> dict[str, Tensor]:
 def save_adapters(folder: Path, denoiser: Any, family: Family, *, dtype: torch.dtype = torch.float32) -> None:
     """Write `pytorch_lora_weights.safetensors`, with rank and scale, for `pipeline.load_lora_weights`."""
     state = {name: value.to(dtype) for name, value in adapter_state(denoiser).items()}
-    config = {
-        key: sorted(value) if isinstance(value, set) else value
-        for key, value in denoiser.peft_config["default"].to_dict().items()
-    }
+    config = denoiser.peft_config["default"].to_dict()
+    # diffusers puts what it loads into training mode: with its dropout noted, users' pictures would be drawn under it.
+    config |= {"target_modules": sorted(config["target_modules"]), "lora_dropout": 0.0, "inference_mode": True}
     part = "transformer" if family == "sd3" else "unet"
     mixin = _mixin(family)
     mixin.save_lora_weights(

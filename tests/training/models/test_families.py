@@ -127,7 +127,7 @@ def test_sdxl_is_told_the_true_size_and_crop_of_each_picture_and_not_the_resolut
     finally:
         handle.remove()
     assert seen[0].tolist() == [64, 48, 3, 0, 32, 32, 512, 512, 0, 8, 32, 32]
-    noisy, times, conditioning, geometry = inputs(model)
+    noisy, times, conditioning, _ = inputs(model)
     fixed = model.predict(model.denoiser, noisy, times, conditioning, torch.tensor([[32, 32, 0, 0, 32, 32]] * 2))
     assert not torch.allclose(both, fixed)
 
