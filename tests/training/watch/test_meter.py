@@ -9,7 +9,7 @@ import torch
 from training.losses.dpo import diffusion_dpo
 from training.losses.outcome import Outcome
 from training.methods.objective import Passes, make_objective
-from training.methods.options import Sft
+from training.methods.options import METHODS, Sft
 from training.watch.meter import Meter, Step
 
 # Winners, then losers. Changes: winners −0.1, 0.2; losers 0.3, 0. With β = 2 the logit is loser's change less winner's:
@@ -109,6 +109,22 @@ def test_what_a_method_does_not_have_is_nan_and_null_in_files() -> None:
     assert record["implicit_accuracy"] is None
     assert record["by_time"]["winner_change"] == [None, None]
     assert record["winner_error"] == pytest.approx(0.6, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_of_every_method_is_measured(name: str) -> None:
+    objective = make_objective(METHODS[name]())
+    near = torch.zeros(4, 1, 2, 2)
+    unit = torch.nn.functional.normalize(torch.tensor([[[1.0, 0.0], [0.5, 0.5]]]).repeat(4, 1, 1), dim=2)
+    whole = Passes(POLICY, REFERENCE, torch.ones(2), torch.ones(2), near + 0.1, near, near + 0.05, unit)
+    meter = Meter(2)
+    outcome = objective.loss(whole)
+    meter.add(whole, outcome, UNIFORM)
+    step = closed(meter)
+    assert step.loss == pytest.approx(float(outcome.losses.mean()), rel=1e-6)
+    assert step.pairs == 2
+    assert step.winner_error == pytest.approx(0.6, abs=1e-6)
+    assert math.isfinite(step.implicit_accuracy) == (outcome.logit is not None)
 
 
 def test_losers_that_were_not_run_are_unknown() -> None:
