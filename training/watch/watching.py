@@ -3,6 +3,7 @@ One per run, on the main process."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from ranking.errors import PairsieveError
 from ranking.store.blobs import Store
@@ -21,6 +23,8 @@ from training.watch.meter import Step
 from training.watch.recorders import METRICS, JsonLines, Recorder, TensorBoard, recorded, trackers
 from training.watch.samples import draw_grid, is_due, labelled, prompts_of, put_grid, samples_key
 from training.watch.warnings import RunWarning, warnings_of
+
+log = logging.getLogger(__name__)
 
 _TELL_SECONDS: Final = 5.0
 
@@ -75,7 +79,14 @@ class Watching:
             return False
         if self._store.exists(samples_key(self._run_id, step)):
             return False
+        if any(isinstance(each, DTensor) for each in denoiser.parameters()):
+            # Its processes would have to draw together, and this one is alone here.
+            log.warning("No samples while it trains: the denoiser is sharded over processes")
+            self._prompts = []
+            return False
         grid = draw_grid(model, denoiser, samples, prompts=self._prompts, step=step)
+        if self._config.cache.latents and self._config.cache.prompts:
+            model.set_aside()
         put_grid(self._store, self._run_id, grid)
         sheet, caption = labelled(grid), f"before step {step}: " + " · ".join(self._prompts)
         for recorder in (*self._open(), *self._trackers):
