@@ -38,8 +38,10 @@ from training.loop.memory import clear_of_memory
 from training.loop.stops import Interruption, StoppedError, Stops
 from training.loop.training import Training
 from training.models.base import DiffusionModel
-from training.models.load import load_model
+from training.models.describe import Description
+from training.models.load import load_for
 from training.progress import Progress, silent
+from training.run_card import put_card
 from training.watch.meter import Step
 from training.watch.recorders import recorded
 from training.watch.watching import Watching
@@ -120,11 +122,21 @@ def train(
         drop_checkpoints(store, run_id)
     stops = Stops(run_id, elsewhere=stop)
     with stops.listening(), beating(store, run_id), clear_of_memory(config):
-        result = _Work(store, run_id, config, subset, attempt, ears, stops).train()
+        work = _Work(store, run_id, config, subset, attempt, ears, stops)
+        result = work.train()
         assert result is not None
+        assert work.description is not None
         if before_done is not None:
             stops.where = "before it was evaluated"
             before_done(result.output)
+        put_card(
+            store,
+            run_id,
+            config=config,
+            subset=subset if isinstance(subset, Subset) else subset.subset,
+            description=work.description,
+            result=asdict(result),
+        )
     finish_run(store, run_id, asdict(result))
     drop_checkpoints(store, run_id)
     return RunResult(**run_result(store, run_id))
@@ -150,6 +162,7 @@ class _Work:
     attempt: str | None
     ears: Ears
     stops: Stops
+    description: Description | None = None
 
     def train(self) -> RunResult | None:
         """Load, go on, train, save; the result of the first process."""
@@ -159,6 +172,7 @@ class _Work:
         source = source_of(self.store, self.subset)
         refuse_early(source.rows, self.config, processes=accelerator.num_processes)
         model, material = self._loaded(source, device, turn=accelerator.process_index / accelerator.num_processes)
+        self.description = model.description
         training = Training(model, material, self.config, accelerator=accelerator)
         record = self.subset if isinstance(self.subset, Subset) else self.subset.subset
         facts = facts_of(model, material.rows, subset=record.sha256, device=device, processes=accelerator.num_processes)
@@ -193,7 +207,7 @@ class _Work:
 
     def _loaded(self, source: PairSource, device: str, *, turn: float) -> tuple[DiffusionModel, Material]:
         config = self.config
-        model = load_model(config.model, device=device, precision=config.precision, vae=config.vae, flow=config.flow)
+        model = load_for(config, device=device)
         say = self.ears.say if self.attempt is not None else None
         material = load_material(source, model, config, way=Round(self.ears.progress, turn, say))
         if config.cache.latents and config.cache.prompts:

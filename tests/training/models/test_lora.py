@@ -12,7 +12,6 @@ from ranking.errors import UnknownNameError
 from training.blocks import LoraConfig
 from training.models.base import DiffusionModel
 from training.models.lora import adapter_weights, adapters_off, add_adapters, has_adapters, let_dropout_work
-from training.models.speed import recompute_activations
 
 FAMILIES = ("tiny_model", "tiny_sdxl", "tiny_sd3")
 
@@ -79,7 +78,7 @@ def test_adapters_are_on_again_before_the_backward_pass_runs_layers_once_more(fa
         weights = add_adapters(model.denoiser, LoraConfig(rank=3), seed=0)
         stir(weights)
         if checkpointing:
-            recompute_activations(model.denoiser)
+            model.denoiser.enable_gradient_checkpointing()
         found.append(gradients(model, weights))
     plain, again = found
     assert len(plain) == len(again) == len(weights)
@@ -111,7 +110,8 @@ def test_dropout_is_the_adapters_alone_and_never_the_references(fresh: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("target", "near"), [("to_qq", "to_q"), ("attn2.to_w", "attn2.to_"), ("proj_inn", "proj_in"), ("conv_inn", "conv_in")]
+    ("target", "near"),
+    [("to_qq", "to_q"), ("attn2.to_w", "attn2.to_"), ("proj_inn", "proj_in"), ("conv_inn", "conv_in")],
 )
 def test_a_target_that_matches_nothing_is_answered_with_near_ones(target: str, near: str, fresh: Any) -> None:
     with pytest.raises(UnknownNameError, match=f"unknown LoRA target '{target}'") as error:
