@@ -23,8 +23,8 @@ _SKIPPED: Final = 0.05
 
 @dataclass(frozen=True)
 class RunWarning:
-    """`code` names the kind, `message` says what is the case with its `numbers`, `todo` what to do about it. One that is
-    not `grave` may be as it should be."""
+    """`code` names the kind, `message` says what is the case with its `numbers`, `todo` what to do about it. One that
+    is not `grave` may be as it should be."""
 
     code: str
     message: str
