@@ -10,6 +10,7 @@ import typer
 
 from ranking.errors import PairsieveError
 from service.commands import (
+    cache,
     confidence,
     curate,
     demo,
@@ -85,6 +86,7 @@ for module in (
     work,
     status,
     store,
+    cache,
     toyworld,
 ):
     module.register(app)

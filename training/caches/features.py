@@ -4,7 +4,7 @@ store where a scorer kept it, else computed, and kept here either way."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -25,7 +25,7 @@ from training.caches.work import Work
 from training.data.pairs import PairSource
 from training.data.rows import PairRows
 from training.embedding import Embedder
-from workers.scorers.base import Floats, ScorerSpec
+from workers.scorers.base import EmbeddingSpec, Floats, ScorerSpec
 from workers.scorers.registry import choose
 
 VERSION = 1
@@ -33,16 +33,21 @@ VERSION = 1
 
 AUTO = "auto"
 _AT_ONCE = 64
+_CLIPS = ("workers.scorers.clip:clip_score", "workers.scorers.clip:preference")
+_WIDEST = 1280  # no CLIP of the catalogue is wider; for sizes alone
 
 
 def embedding_scorer(wanted: str, model: str) -> ScorerSpec:
-    """The scorer whose embedding is meant; "auto" is clip-toy for Toyworld's model and clip-l14 for others.
+    """The scorer whose embedding is meant; "auto" is clip-toy for Toyworld's model and clip-l14 for others. Of a scorer
+    that is a CLIP and keeps no embedding in the store, as clip-h14, its towers' own.
 
     Raises UnknownNameError, and UsageError for a scorer without an embedding.
     """
     if wanted == AUTO:
         wanted = "clip-toy" if model == TOYWORLD else "clip-l14"
     spec = choose(wanted)
+    if spec.embedding is None and spec.factory in _CLIPS:
+        spec = replace(spec, embedding=EmbeddingSpec(spec.name, "workers.scorers.clip:embeddings", _WIDEST))
     if spec.embedding is None:
         raise UsageError(f"scorer {wanted} has no embedding", hint="set method.embedding to clip-l14")
     return spec

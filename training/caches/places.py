@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,12 @@ def claim_folder(identity: Identity) -> tuple[Path, int]:
     """
     folder = cache_root() / identity.kind / identity.name
     try:
-        while True:
+        held = -1
+        while held < 0:
             for name in (SHARDS, "claims", "tmp"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
-            held = shared(folder / IN_USE)
-            if (folder / SHARDS).is_dir():
-                break
-            os.close(held)  # cleared at this moment
+            with suppress(FileNotFoundError):  # cleared at this moment
+                held = shared(folder / IN_USE)
         os.utime(folder / IN_USE)
         if not (folder / ABOUT).exists():
             about = {"kind": identity.kind, "model": identity.model, "key": dict(identity.key)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,11 +34,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Round:
-    """How this process goes about it: whom it tells how far it is, and where in the work it begins, in [0, 1), so that
-    the processes of a run share it."""
+    """How this process goes about it: whom it tells how far it is, where in the work it begins, in [0, 1), so that the
+    processes of a run share it, and who hears, before each cache is filled, what that takes (None: nobody, and nothing
+    is timed)."""
 
     tell: Progress = silent
     turn: float = 0.0
+    say: Callable[[str], None] | None = None
+
+    def announce(self, work: Work) -> None:
+        """Say what there is to do, once the room for it was looked at."""
+        work.check()
+        if self.say is not None:
+            self.say(str(work.estimate()))
 
 
 def check_features(config: TrainConfig) -> None:
@@ -57,6 +66,7 @@ def provide_latents(
     """The latents of all looks, made where they are missing; and which of `looks.uids` can be read."""
     as_in_training(model, config)
     work: LatentsWork = latents_work(looks, source, model, config)
+    way.announce(work.work)
     readable = work.fill(tell=way.tell, turn=way.turn)
     return KeptLatents(work.work.shelf, source.origin), readable
 
@@ -68,6 +78,7 @@ def provide_prompts(rows: PairRows, model: DiffusionModel, config: TrainConfig, 
     if not config.cache.prompts:
         return lambda prompts: encode_texts(model, prompts, storage=storage)
     work = prompts_of(rows, model, config)
+    way.announce(work)
     work.fill(tell=way.tell, turn=way.turn)
     return KeptPrompts(work.shelf)
 
@@ -76,6 +87,7 @@ def with_references(material: Material, source: PairSource, *, way: Round) -> Ma
     """The same with the reference's errors of its fixed draws."""
     as_in_training(material.model, material.config)
     work = reference_work(material, origin=source.origin)
+    way.announce(work.work)
     work.work.fill(tell=way.tell, turn=way.turn)
     return replace(material, references=work.load())
 
@@ -86,6 +98,7 @@ def with_features(material: Material, source: PairSource, *, way: Round) -> Mate
     assert isinstance(method, Rpo)
     spec = embedding_scorer(method.embedding, material.config.model)
     work = features_work(material.rows, source, spec, device=material.model.device.type)
+    way.announce(work)
     there = work.fill(tell=way.tell, turn=way.turn)
     if not there.all():
         raise PairsieveError(

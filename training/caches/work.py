@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from training.caches.filling import Make, fill
-from training.caches.places import check_room
+from training.caches.places import check_room, readable
 from training.caches.shelf import Keys, Shelf
 from training.denormals import denormals_flushed
 from training.progress import Progress, silent
 
 _WARM_UP = 32
+_WORTH_TIMING = 8 * _WARM_UP
 _ROW_EXTRA = 20  # bytes of a row's key and checksum
 
 
@@ -24,10 +25,18 @@ class Estimate:
     `seconds` on this machine, if that was measured (None otherwise)."""
 
     kind: str
+    what: str
     rows: int
     missing: int
     bytes: int
     seconds: float | None
+
+    def __str__(self) -> str:
+        """A sentence for people."""
+        if not self.missing:
+            return f"All {self.rows:,} {self.what} are kept since before."
+        takes = "" if self.seconds is None else f", about {_readable_time(self.seconds)}"
+        return f"Of {self.rows:,} {self.what}, {self.missing:,} are to be made: {readable(self.bytes)} on disk{takes}."
 
 
 @dataclass(frozen=True)
@@ -45,18 +54,21 @@ class Work:
     piece: int = 1024
 
     def estimate(self, *, warm_up: bool = True) -> Estimate:
-        """What there is to do. The warm-up makes the first few rows, twice, and times the second time: kernels are
-        chosen in the first. They are kept, so it costs next to nothing where the work is then done."""
+        """What there is to do. The warm-up makes the first few rows twice and times the second time, as kernels are
+        chosen in the first; not where there are so few that they are soon done. They are kept. PairsieveError where
+        they cannot be made, or written."""
         self.shelf.refresh()
         missing = np.flatnonzero(~self.shelf.has(self.keys))
         seconds = None
         if not len(missing):
             seconds = 0.0
-        elif warm_up:
+        elif warm_up and len(missing) >= _WORTH_TIMING:
             first = missing[:_WARM_UP].tolist()
             self._make(first)
             seconds = self._make(first) / len(first) * len(missing)
-        return Estimate(self.shelf.identity.kind, len(self.keys), len(missing), self._bytes(missing), seconds)
+        return Estimate(
+            self.shelf.identity.kind, self.what, len(self.keys), len(missing), self._bytes(missing), seconds
+        )
 
     def check(self) -> None:
         """PairsieveError where the disk has no room for what is missing."""
@@ -81,3 +93,9 @@ class Work:
                 if part:
                     self.shelf.put(self.keys[part], rows)
         return time.monotonic() - started
+
+
+def _readable_time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

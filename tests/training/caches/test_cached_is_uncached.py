@@ -55,7 +55,7 @@ def test_steps_are_the_same_bit_for_bit_with_and_without_latents_and_prompts(
 def test_steps_are_the_same_bit_for_bit_with_cached_and_with_running_reference(
     store: Store, subset: Subset, cache: Path, request: pytest.FixtureRequest, family: str, lora: Any
 ) -> None:
-    """Eight pairs in batches of four, for two epochs: two draws each, which are the first two that fresh ones would be."""
+    """Eight pairs in batches of four, for two epochs: two draws each, which fresh ones would be at first, too."""
     folder = request.getfixturevalue(family)
     options: dict[str, Any] = {"steps": 4, "learning_rate": 1e-2, "warmup": 0, "data": DATA, "lora": lora}
     cached = losses(store, subset, config_of(folder, **options, cache={"reference_draws": 2}))
@@ -68,7 +68,7 @@ def test_steps_are_the_same_bit_for_bit_with_cached_and_with_running_reference(
 def test_in_half_precision_a_cached_reference_starts_where_the_policy_does(
     store: Store, subset: Subset, tiny_model: Path, cache: Path
 ) -> None:
-    """The public scripts' reference is cast to half precision and its errors with it: the logit is off from the start."""
+    """Public scripts cast the reference and its errors to half precision: the logit is off from the start."""
     config = config_of(tiny_model, steps=1, data=DATA, precision="bf16", cache={"reference_draws": 1})
     assert losses(store, subset, config) == [pytest.approx(0.6931471805599453, abs=1e-7)]
     assert cache.exists()
