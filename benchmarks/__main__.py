@@ -21,6 +21,7 @@ NAMES = (
     "ranking_large",
     "diversity",
     "confidence",
+    "training",
     "gpu",
 )
 

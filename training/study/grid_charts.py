@@ -14,8 +14,8 @@ _WIDTH, _HIGH = 360, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 34, 62
 
 
-def panels(grid: Grid, rows: Sequence[dict[str, Any]], judge: dict[str, Any]) -> list[tuple[str, str]]:
-    """(title, SVG) of each panel, all on one scale."""
+def panels(grid: Grid, rows: Sequence[dict[str, Any]], judge: dict[str, Any]) -> list[str]:
+    """The panels as SVG, all on one scale. The control `all`, which no budget moves, is a dashed line."""
     axes = list(grid.axes)
     along = axes[-1]
     mine = [row for row in rows if row["judge"] == judge["name"] and row["value"] is not None]
@@ -28,13 +28,11 @@ def panels(grid: Grid, rows: Sequence[dict[str, Any]], judge: dict[str, Any]) ->
     for row in mine:
         places.setdefault(tuple(row["at"][axis] for axis in axes[:-1]), []).append(row)
     order = [label(value) for value in grid.axes[along]]
-    return [
-        (
-            " · ".join(f"{axis.rpartition('.')[2]} {value}" for axis, value in zip(axes, place, strict=False)),
-            _panel(judge, found, order, along, low=low - room, high=high + room),
-        )
-        for place, found in places.items()
-    ]
+    drawn = []
+    for place, found in places.items():
+        title = " · ".join(f"{axis.rpartition('.')[2]} {value}" for axis, value in zip(axes, place, strict=False))
+        drawn.append(_panel(title or judge["name"], judge, found, order, along, low=low - room, high=high + room))
+    return drawn
 
 
 def arms_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -44,7 +42,14 @@ def arms_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _panel(
-    judge: dict[str, Any], rows: list[dict[str, Any]], order: list[str], along: str, *, low: float, high: float
+    title: str,
+    judge: dict[str, Any],
+    rows: list[dict[str, Any]],
+    order: list[str],
+    along: str,
+    *,
+    low: float,
+    high: float,
 ) -> str:
     inner = _WIDTH - _LEFT - _RIGHT
     floor = _HIGH - _BOTTOM
@@ -72,6 +77,13 @@ def _panel(
         found = sorted((row for row in rows if row["arm"] == arm), key=lambda row: order.index(row["at"][along]))
         points = [(x(row["at"][along], shift), row) for row in found]
         line = " ".join(f"{at:.1f},{y(row['value']):.1f}" for at, row in points)
+        said.append(f"{arm} " + ", ".join(f"{row['at'][along]}: {row['value']:.3g}" for _, row in points))
+        if found and found[0]["role"] == "all":
+            at = y(found[0]["value"])
+            marks.append(
+                f'<line class="{kind} level" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+            )
+            continue
         marks.append(f'<g class="{kind}"><polyline class="line" points="{line}"/>')
         for at, row in points:
             if row["low"] is not None:
@@ -81,5 +93,4 @@ def _panel(
                 )
             marks.append(f'<circle class="dot" cx="{at:.1f}" cy="{y(row["value"]):.1f}" r="3.5"/>')
         marks.append("</g>")
-        said.append(f"{arm} " + ", ".join(f"{row['at'][along]}: {row['value']:.3g}" for _, row in points))
-    return picture(judge["name"], "".join(marks), "; ".join(said), width=_WIDTH, height=_HIGH - 20, left=_LEFT)
+    return picture(title, "".join(marks), "; ".join(said), width=_WIDTH, height=_HIGH - 20, left=_LEFT)
