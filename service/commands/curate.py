@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ranking.catalog import Catalog, Ranking
     from ranking.subsets.catalog import Subset
     from ranking.subsets.explain import Explanation
+    from ranking.subsets.verdicts import Verdict
 
 RecipeFile = Annotated[
     Path | None,
@@ -150,8 +151,20 @@ def show(
     ref: Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for the latest.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """Show a subset's recipe and its statistics before and after."""
-    _print_subset(_catalog().subset(ref).record, json=json, recipe=True)
+    """Show a subset's recipe, its statistics before and after, and what was found of models trained on it."""
+    from dataclasses import asdict
+
+    from ranking.subsets.verdicts import read_verdicts
+    from service.console import print_json
+
+    subset = _catalog().subset(ref).record
+    verdicts = read_verdicts(open_store(), subset)
+    if json:
+        print_json(asdict(subset) | {"verdicts": verdicts})
+        return
+    _print_subset(subset, json=False, recipe=True)
+    if verdicts:
+        _print_verdicts(verdicts)
 
 
 def diff(
@@ -336,6 +349,26 @@ def _print_subset(subset: Subset, *, json: bool, recipe: bool = False) -> None:
         if isinstance(values, int | float)
     ]
     print_table("statistics", ["", "dataset", "subset"], rows)
+
+
+def _print_verdicts(verdicts: list[Verdict]) -> None:
+    """Win rates of runs against their bases, a line per run and judge."""
+    from service.console import out, print_table
+
+    out.print()
+    rows = [
+        [
+            *(verdict.run_id, verdict.method, verdict.steps),
+            f"{each.judge}{' (circular)' if each.circular else ''}",
+            f"{each.rate:.1%} ({each.low:.1%} – {each.high:.1%})",
+            "" if verdict.diversity is None else f"{verdict.diversity:+.1%}",
+        ]
+        for verdict in verdicts
+        for each in verdict.judges
+    ]
+    print_table(
+        "models trained on it, against their base", ["run", "method", "steps", "judge", "win rate", "variety"], rows
+    )
 
 
 def _print_recipe(recipe: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from training.data.pairs import PairSource, from_table
 from training.evaluation.winrates import ByPrompt
 from training.intervals import Estimate, Floats, effective, wilson
 from training.losses.errors import denoising_error
+from training.methods.options import Dpo
 from training.models.base import DiffusionModel
 
 BUCKETS = 5
@@ -122,10 +123,14 @@ def draw_margins(model: DiffusionModel, policy: nn.Module, material: Material, *
 
 
 def held_out_config(config: TrainConfig) -> TrainConfig:
-    """The config that held-out pairs are looked at with: the run's own geometry, no chance but time and noise."""
-    data = config.data.model_copy(update={"prompt_dropout": 0.0, "flip": False, "crop": "centre", "ties": "drop"})
+    """The config that held-out pairs are looked at with, whatever trained the run: squares of its resolution, both
+    images of a pair, no chance but time and noise."""
+    data = config.data.model_copy(
+        update={"prompt_dropout": 0.0, "flip": False, "crop": "centre", "buckets": False, "ties": "drop"}
+    )
     cache = config.cache.model_copy(update={"reference_draws": None})
-    return config.model_copy(update={"data": data, "cache": cache, "seed": _DRAW_SEED})
+    changes = {"data": data, "cache": cache, "method": Dpo(), "seed": _DRAW_SEED}
+    return config.model_copy(update=changes)
 
 
 def held_out_pairs(store: Store, subset: Subset, held_out: HeldOutConfig) -> PairSource:
