@@ -22,6 +22,7 @@ NAMES = (
     "diversity",
     "confidence",
     "training",
+    "training_data",
     "gpu",
 )
 
