@@ -163,7 +163,7 @@ def load_material(
     """
     way = way or Round(lambda _, done, total: on_images(done, total) if on_images else None)
     check_features(config)
-    rows, buckets = prepare(source, model, config, on_images=on_images)
+    rows, buckets = prepare(source, model, config, tell=way.tell)
     latents: Latents
     if config.cache.latents:
         looks = looks_of(rows, buckets, config.data)

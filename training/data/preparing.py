@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from training.data.rows import PairRows
 from training.data.survey import survey
 from training.methods.needs import check_step
 from training.models.base import DiffusionModel
+from training.progress import Progress, silent
 
 
 def refuse_early(rows: PairRows, config: TrainConfig, *, processes: int = 1) -> None:
@@ -52,11 +52,11 @@ def prepare(
     model: DiffusionModel,
     config: TrainConfig,
     *,
-    on_images: Callable[[int, int], None] | None = None,
+    tell: Progress = silent,
 ) -> tuple[PairRows, Buckets]:
     """The pairs, and the bucket of each by its winner's proportions: it is what the model is to learn to draw, so as
     little of it as can be is cut off. Where buckets are asked for, or nothing is encoded beforehand, all pictures are
-    looked at, and pairs with one that cannot be read are left out."""
+    looked at (stage "look"), and pairs with one that cannot be read are left out."""
     rows = settled(source.rows, config)
     side = config.data.resolution or model.resolution
     if not config.data.buckets and config.cache.latents:
@@ -68,7 +68,7 @@ def prepare(
         rows.uids.take(pa.array(shown)),
         thoroughly=not config.cache.latents,
         threads=max(1, config.data.workers),
-        on_images=on_images,
+        on_images=lambda done, total: tell("look", done, total),
     )
     usable = _both(rows, sizes[:, 0] > 0)
     kept = replace(rows.at(usable), unreadable=rows.unreadable + len(rows) - len(usable))
