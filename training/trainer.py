@@ -181,10 +181,11 @@ class _Work:
             with self._watching(folder, material) as watching:
                 resumed = checkpoints.resume(training, watching)
                 self._steps(training, checkpoints, watching)
+            denoiser = training.assembled()  # of sharded weights every process holds a part
             if self.attempt is None:
                 return None
             with clear_errors(f"the model of run {self.run_id}"):
-                model.save(folder, training.denoiser, self.config.save)
+                model.save(folder, denoiser, self.config.save)
             records = recorded(folder, before=self.config.steps)
             output = f"runs/{self.run_id}/output-{self.attempt[:12]}"
             _place(self.store, folder, output)

@@ -49,7 +49,7 @@ def _work(folder: Path, name: str, given: dict[str, Any]) -> None:
     run.save(folder / f"{name}-state")
     place = folder / f"{name}-{accelerator.process_index}"
     place.with_suffix(".json").write_text(json.dumps({"steps": steps, "times": times}))
-    denoiser = run.denoiser
+    denoiser = run.assembled()
     save_file({key: each.detach().clone() for key, each in denoiser.named_parameters()}, f"{place}.safetensors")
 
 

@@ -101,10 +101,14 @@ class Training:
     @property
     def denoiser(self) -> nn.Module:
         """What is saved, sampled and evaluated: the averaged weights where the config keeps an average. To be run
-        inside `precision()`. Of sharded weights it is a whole copy on the CPU, for which every process must ask."""
+        inside `precision()`."""
+        return self._policy if self._average is None else self._average.module
+
+    def assembled(self) -> nn.Module:
+        """`denoiser`, where it is sharded put together on the CPU, for which every process must ask."""
         if is_sharded(self._policy):
             return self.model.with_weights({name: whole(each) for name, each in self._policy.state_dict().items()})
-        return self._policy if self._average is None else self._average.module
+        return self.denoiser
 
     def precision(self) -> AbstractContextManager[object]:
         """The context in which `denoiser` and `reference` run, as in training."""
