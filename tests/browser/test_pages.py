@@ -10,17 +10,22 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 import uvicorn
+from made_steps import steps
 from PIL import Image
-from service_factory import Site
+from service_factory import Site, build, serving
 
+from ranking.runs import plan_run, record_run_attempt
 from service.commands.serve import listen
+from training.watch.live import tell
 
 pytestmark = pytest.mark.browser
 
@@ -106,18 +111,23 @@ def browser(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Br
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
-    listening = listen("127.0.0.1", 0)
-    # The site's lifespan runs already, for its own client.
-    server = uvicorn.Server(uvicorn.Config(site.client.app, log_level="warning", lifespan="off"))  # type: ignore[arg-type]
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    with listening(site.client.app) as address:
+        yield Browser(executable, address, tmp_path_factory.mktemp("browser"))
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """The address of an application, whose lifespan runs already for its own client, on a free loopback port."""
+    bound = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     try:
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        yield Browser(executable, address, tmp_path_factory.mktemp("browser"))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(20)
-        listening.close()
+        bound.close()
 
 
 def paths(site: Site) -> dict[str, tuple[str, int, int]]:
@@ -153,6 +163,30 @@ def test_a_page_shows_its_pictures_fits_and_complains_of_nothing(
     # A browser remarks on each picture that it could not have, and on nothing else.
     assert [line for line in shown.console if "Failed to load resource" not in line] == []
     assert len(shown.console) <= broken
+
+
+def test_a_run_that_goes_on_renews_its_page_in_place(browser: Browser, tmp_path: Path) -> None:
+    store, _, _, subset, _ = build(tmp_path)
+    run = plan_run(store, subset.ref, {"model": "toyworld", "steps": 90}).run_id
+    record_run_attempt(store, run, worker="me")
+    tell(store, run, attempt="me", steps=90, records=steps(30))
+    asked: list[str] = []
+
+    with serving(store) as client:
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and scope["path"] == f"/runs/{run}":
+                asked.append(dict(scope["headers"])[b"sec-fetch-mode"].decode())
+                tell(store, run, attempt="me", steps=90, records=steps(30 + len(asked)))
+            await client.app(scope, receive, send)
+
+        with listening(app) as address:
+            shown = Browser(browser._executable, address, tmp_path).open(f"/runs/{run}", width=1280)
+    # The page was fetched once as a page, and then every five of the fifteen seconds that the browser had.
+    assert asked[0] == "navigate"
+    assert set(asked[1:]) == {"cors"}
+    assert f"step {30 + len(asked)} of 90" in shown.dom
+    assert shown.console == []
 
 
 def test_a_page_that_breaks_the_rules_would_be_caught(browser: Browser, tmp_path: Path) -> None:

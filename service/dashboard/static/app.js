@@ -70,6 +70,7 @@ const refresh = async () => {
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
   if (!answer.ok) return true;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const going = regions(page).length > 0; // before its regions move over here
   for (const id of seen.keys()) {
     const [old, fresh] = [document.getElementById(id), page.getElementById(id)];
     if (!old || !fresh || old.contains(document.activeElement) || seen.get(id) === fresh.innerHTML) continue;
@@ -77,7 +78,7 @@ const refresh = async () => {
     old.replaceWith(document.adoptNode(fresh));
     flips();
   }
-  return regions(page).length > 0;
+  return going;
 };
 const watch = () => setTimeout(async () => ((await refresh().catch(() => true)) ? watch() : location.reload()), 5000);
 if (seen.size) watch();
