@@ -132,8 +132,10 @@ def parse_config(values: dict[str, Any], *, where: str = "the training config") 
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
         flaw = first_flaw(error)
-        known = f"fields are {', '.join(_fields_beside(flaw.path, values))}" if flaw.unknown_key else ""
-        raise UsageError(f"{flaw.where or 'config'} in {where} does not fit: {flaw.message}", hint=known) from error
+        if flaw.unknown_key:
+            unknown = UnknownNameError.among("key", flaw.where, _keys_beside(flaw.path, values))
+            raise UsageError(f"{unknown.message} in {where}", hint=unknown.hint, code=unknown.code) from error
+        raise UsageError(f"{flaw.where or 'config'} in {where} does not fit: {flaw.message}") from error
     check_combination(config, where=where)
     return config
 
@@ -190,8 +192,8 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def _fields_beside(path: tuple[str, ...], values: dict[str, Any]) -> list[str]:
-    """The fields of the block that the last key of a path stands in."""
+def _keys_beside(path: tuple[str, ...], values: dict[str, Any]) -> list[str]:
+    """The keys of the block that the last key of a path stands in, as `--set` names them."""
     block: type[BaseModel] = TrainConfig
     for key in path[:-1]:
         if key == "method":
@@ -199,7 +201,7 @@ def _fields_beside(path: tuple[str, ...], values: dict[str, Any]) -> list[str]:
         else:
             kinds = (block.model_fields[key].annotation, *get_args(block.model_fields[key].annotation))
             block = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return list(block.model_fields)
+    return [".".join([*path[:-1], name]) for name in block.model_fields]
 
 
 def method_name(value: Any) -> str | None:

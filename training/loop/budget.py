@@ -169,9 +169,9 @@ def _notes(config: TrainConfig, pairs: int, memory: Memory) -> Sequence[str]:
     beta = getattr(config.method, "beta", None)
     if config.method.name == "dpo" and beta and config.lora is None and config.model != TOYWORLD:
         notes.append(
-            f"For the learning rate the paper of Diffusion-DPO says 2.048e-8 · 2000/β, here {2.048e-8 * 2000 / beta:.2g};"
-            f" its code takes 1e-8 for each pair of a step, here {1e-8 * config.effective_batch:.4g}. Results were"
-            " reproduced with the code's."
+            f"For the learning rate the paper says 2.048e-8 · 2000/β, here {2.048e-8 * 2000 / beta:.2g}; "
+            f"its code takes 1e-8 for each pair of a step, here {1e-8 * config.effective_batch:.4g}. Results were "
+            "reproduced with the code's."
         )
     if config.scale_learning_rate != "none":
         notes.append(
