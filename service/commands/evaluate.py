@@ -84,7 +84,7 @@ def evaluate(
     # The first run's own settings are laid under, so that all are looked at alike.
     first = parse_config(get_run(store, runs[0]).config).evaluation or EvaluationConfig()
     settings = _settings(first.model_dump() | changed)
-    from training.evaluation.compare import head_to_head
+    from training.evaluation.compare import best_by_median, head_to_head
     from training.evaluation.run import evaluate as run_evaluation
 
     distinct = list(dict.fromkeys(runs))
@@ -100,6 +100,8 @@ def evaluate(
         print_evaluation(evaluation)
     for pair in against:
         _print_head_to_head(pair)
+    for judge in settings.judges if against else ():
+        say(f"Highest median by {judge}: run {best_by_median(found, judge).run_id}")
     if sheet is not None:
         say(f"The contact sheet is {sheet}.")
 

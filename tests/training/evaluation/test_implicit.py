@@ -74,7 +74,7 @@ def test_margins_are_how_much_better_the_winner_is_denoised_than_by_the_referenc
             for net in (policy, model.denoiser)
         )
     winner, loser = (float(mine[i] - theirs[i]) for i in (0, 1))
-    assert margins[1, 1] == pytest.approx(loser - winner, rel=1e-4)
+    assert margins[1, 1] == pytest.approx(loser - winner, abs=5e-7)  # of float32 errors near 1
     assert times[1, 1] == pytest.approx(float(batch.uniform[0]))
     assert margins.shape == times.shape == (len(material), 2)
 

@@ -13,7 +13,7 @@ from ranking.subsets.verdicts import read_verdicts
 from service.cli import app
 from training.blocks import EvaluationConfig, HeldOutConfig, LoraConfig
 from training.config import TrainConfig
-from training.evaluation.compare import head_to_head
+from training.evaluation.compare import best_by_median, head_to_head
 from training.evaluation.records import list_evaluations, read_table
 from training.evaluation.run import evaluate
 from training.trainer import train
@@ -62,6 +62,9 @@ def test_runs_side_by_side_with_tables_verdicts_and_tie_margins(
     (pair,) = head_to_head(store, found)
     assert (pair.run_id, pair.against) == (runs[1], runs[0])
     assert pair.judges[1].mean_base == pytest.approx(learned.mean_run)
+
+    medians = [each.judges[1].median_run.value for each in found]
+    assert best_by_median(found, "preference-toy") == found[int(medians[1] > medians[0])]
 
     verdicts = {verdict.run_id: verdict for verdict in read_verdicts(store, subset)}
     assert set(verdicts) == set(runs)
