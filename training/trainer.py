@@ -42,6 +42,7 @@ from training.models.describe import Description
 from training.models.load import load_for
 from training.progress import Progress, silent
 from training.run_card import put_card
+from training.watch.live import forget
 from training.watch.meter import Step
 from training.watch.recorders import recorded
 from training.watch.watching import Watching
@@ -138,6 +139,7 @@ def train(
             result=asdict(result),
         )
     finish_run(store, run_id, asdict(result))
+    forget(store, run_id)  # its metrics.jsonl says the same, and more
     drop_checkpoints(store, run_id)
     return RunResult(**run_result(store, run_id))
 

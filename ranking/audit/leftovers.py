@@ -47,6 +47,7 @@ def _check_hints(store: Store, held: Holdings, ledger: Ledger) -> None:
         ("hints/released", jobs | {"runs"}),
         ("hints/released/runs", runs),
         ("hints/runs", runs),
+        ("hints/watch", runs),
     ):
         for name in store.children(folder):
             ledger.count(10, "hints")

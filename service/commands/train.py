@@ -75,7 +75,7 @@ def train(
 def _train(store: Store, subset: str, config: TrainConfig, *, from_scratch: bool, evaluated: bool, json: bool) -> None:
     from ranking.runs import is_planned, plan_run, run_id_of, run_state
     from ranking.subsets.foreign import find_subset
-    from service.console import print_facts, print_json, say, stage_bars
+    from service.console import out, print_facts, print_json, say, stage_bars
     from training.processes import gathered, is_first
 
     values = config.model_dump(mode="json")
@@ -109,10 +109,19 @@ def _train(store: Store, subset: str, config: TrainConfig, *, from_scratch: bool
                 from_scratch=from_scratch,
             )
         evaluation = compare(None)
+    from service.runs import read_run
+
+    curves = read_run(store, run.run_id).curves
     if json:
-        print_json({"run": run.run_id, "plan": plan, "result": asdict(result), "evaluation": evaluation})
+        told = {"headline": curves.headline, "warnings": [warning.record() for warning in curves.warnings]}
+        print_json({"run": run.run_id, "plan": plan, "result": asdict(result), "evaluation": evaluation} | told)
         return
     print_facts({"run": run.run_id, "subset": run.subset} | asdict(result))
+    out.print()
+    out.print(curves.headline, highlight=False, markup=False, soft_wrap=True)
+    for warning in curves.warnings:
+        kind = "warning" if warning.grave else "note"
+        say(f"{kind}: {warning.message}; {warning.todo}")
     if evaluation:
         from service.commands.evaluate import print_evaluation
 

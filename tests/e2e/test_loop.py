@@ -74,6 +74,8 @@ def test_training_and_evaluation_end_with_win_rates(workplace: Path, tmp_path: P
     assert done.status == 0, done.err
     found = done.json()
     assert found["result"]["first_loss"] == pytest.approx(0.693147, abs=1e-5)
+    assert "After 3 steps accuracy" in found["headline"]
+    assert found["warnings"] == []  # of three steps nothing can be said
     judges = {judge["judge"]: judge for judge in found["evaluation"]["judges"]}
     assert set(judges) == {"oracle", "preference-toy"}
     for judge in judges.values():

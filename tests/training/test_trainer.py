@@ -26,6 +26,7 @@ from training.loop.training import Training
 from training.models.base import DiffusionModel
 from training.models.load import load_model
 from training.trainer import train
+from training.watch.live import told
 from training.watch.meter import Step
 
 
@@ -53,6 +54,8 @@ def test_a_run_starts_at_ln_2_and_leaves_a_loadable_unet_and_its_metrics(
     assert (result.steps, result.pairs, result.skipped) == (3, subset.rows, 0)
     assert run_state(store, run) == "done"
     assert len(store.get(f"{result.output}/metrics.jsonl").splitlines()) == 3
+    assert [key for key in store.list(f"{result.output}/tensorboard") if "tfevents" in key]
+    assert told(store, run) is None  # what it said while it went on is taken back
     model = load_model(str(tiny_model), device="cpu")
     trained, before = model.load_trained(store.local_folder(result.output)), model.denoiser
     moved = [
