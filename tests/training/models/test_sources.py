@@ -1,6 +1,7 @@
 """From names to folders: what is not there is told before anything is spent, and the hub is asked for a commit."""
 
 import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -62,3 +63,19 @@ def test_a_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ModelError, match="'org/model' is no folder here and cannot be fetched: the hub") as refused:
         load_model("org/model", device="cpu")
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_that_was_fetched_is_loaded_at_its_commit_where_the_hub_is_out_of_reach(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, cache = "0123456789abcdef0123456789abcdef01234567", tmp_path / "models--org--model"
+    shutil.copytree(folders["tiny_sdxl"], cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    for name in ("org/model", "org/model@main", f"org/model@{commit}"):
+        model = load_model(name, device="cpu")
+        assert (model.family, model.description.commit) == ("sdxl", commit)
+    with pytest.raises(ModelError, match="cannot be fetched"):
+        load_model("org/model@v2", device="cpu")
