@@ -13,6 +13,7 @@ from ranking.settings import load_settings
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from ranking.subsets.foreign import ForeignSubset, find_subset
+from training.caches.inventory import kept_bytes
 from training.config import TrainConfig
 from training.data.pairs import PairSource, from_store
 from training.data.preparing import refuse_early, settled
@@ -58,7 +59,7 @@ def look(store: Store, ref: str, config: TrainConfig) -> Intent:
     check_model(description, config)
     device = pick_device(config.device)
     budget = budget_of(config, rows, description, device=device)
-    check_room(store, budget)
+    check_room(store, budget, config)
     return Intent(config, subset, url, source, rows, description, device, budget)
 
 
@@ -113,11 +114,12 @@ def check_model(description: Description, config: TrainConfig) -> None:
         check_targets(meta_denoiser(description.family, description.configs[description.part]), config.lora.targets)
 
 
-def check_room(store: Store, budget: Budget) -> None:
-    """That checkpoints, the model and caches fit on their disks as they are now."""
+def check_room(store: Store, budget: Budget, config: TrainConfig) -> None:
+    """That checkpoints, the model and caches fit on their disks as they are now. Of caches, what this model has already
+    counts as this run's; what it lacks exactly is known, and looked at again, before each is filled."""
     for place, needed, what, less in (
         (store.tmp(), budget.disk.checkpoints + budget.disk.model, "checkpoints and the model", "checkpoints.keep"),
-        (load_settings().cache, budget.disk.caches, "caches", "cache.latents"),
+        (load_settings().cache, budget.disk.caches - kept_bytes(config.model), "caches", "cache.latents"),
     ):
         folder = os.fspath(place)
         while not os.path.isdir(folder):  # noqa: PTH112 - it may not be there yet

@@ -75,7 +75,8 @@ def encode_texts(model: DiffusionModel, prompts: Sequence[str], *, storage: Stor
 
 
 def _checked(values: Tensor, storage: Storage, what: str, part: str) -> Tensor:
-    stored = values.to(getattr(torch, storage)).float()
+    # Contiguous as from disk: a VAE may leave channels last, and the denoiser's kernels then sum in another order.
+    stored = values.to(getattr(torch, storage)).float().contiguous()
     if not bool(torch.isfinite(stored).all()):
         at_fault = "the model's own" if not bool(torch.isfinite(values).all()) else f"too large for {storage}"
         raise PairsieveError(

@@ -27,8 +27,10 @@ def losses(store: Store, subset: Subset, config: TrainConfig) -> list[float]:
     return [training.advance().loss for _ in range(config.steps)]
 
 
-@pytest.mark.parametrize("family", ["tiny_model", "tiny_sdxl", "tiny_sd3"])
-@pytest.mark.parametrize("storage", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("family", "storage"),
+    [("tiny_model", "float32"), ("tiny_model", "float16"), ("tiny_sdxl", "float32"), ("tiny_sd3", "float32")],
+)
 def test_batches_are_the_same_bit_for_bit_with_and_without_caches(
     store: Store, subset: Subset, cache: Path, request: pytest.FixtureRequest, family: str, storage: str
 ) -> None:
@@ -50,8 +52,10 @@ def test_steps_are_the_same_bit_for_bit_with_and_without_latents_and_prompts(
     assert cached == losses(store, subset, config_of(tiny_model, **options, cache=UNCACHED))
 
 
-@pytest.mark.parametrize("family", ["tiny_model", "tiny_sd_v", "tiny_sdxl", "tiny_sd3"])
-@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["weights", "adapters"])
+@pytest.mark.parametrize(
+    ("family", "lora"),
+    [("tiny_model", None), ("tiny_model", {"rank": 2}), ("tiny_sdxl", None), ("tiny_sd3", None)],
+)
 def test_steps_are_the_same_bit_for_bit_with_cached_and_with_running_reference(
     store: Store, subset: Subset, cache: Path, request: pytest.FixtureRequest, family: str, lora: Any
 ) -> None:
@@ -174,6 +178,8 @@ def test_pictures_pass_the_vae_in_batches_that_follow_from_their_size_alone() ->
 def _assert_equal(one: PairBatch, other: PairBatch) -> None:
     for name in ("latents", "noise", "times", "geometry", "weight", "preference"):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
+        # Kernels are chosen by it, and round differently.
+        assert getattr(one, name).stride() == getattr(other, name).stride(), name
     assert one.conditioning.tensors.keys() == other.conditioning.tensors.keys()
     for name, values in one.conditioning.tensors.items():
         assert torch.equal(values, other.conditioning.tensors[name]), name
