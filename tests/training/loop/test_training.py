@@ -236,6 +236,24 @@ def test_fp16s_scale_is_part_of_the_state(fresh: Fresh, config_of: Configured, t
     assert (tmp_path / "again" / "state.json").read_text() == (tmp_path / "state.json").read_text()
 
 
+@pytest.mark.parametrize(("optimiser", "clipped"), [("adamw", True), ("adafactor", False)])
+def test_adafactor_clips_its_updates_and_nothing_clips_its_gradients(
+    optimiser: str, clipped: bool, fresh: Fresh, config_of: Configured
+) -> None:
+    """training.md §6e: the public script clips both, unless two of its options are given together."""
+    model = fresh()
+    run = training(model, config_of(optimiser=optimiser, max_grad_norm=0.5))
+    stepped: list[float] = []
+
+    def note(*_: Any) -> None:
+        stepped.append(float(torch.nn.utils.get_total_norm([each.grad for each in model.denoiser.parameters()])))
+
+    run._optimiser.register_step_pre_hook(note)
+    (step,) = steps(run, 1)
+    assert step.gradient_norm > 1
+    assert stepped == pytest.approx([0.5 if clipped else step.gradient_norm], rel=1e-4)
+
+
 def test_gradient_checkpointing_changes_no_step(fresh: Fresh, config_of: Configured) -> None:
     plain = steps(training(fresh(), config_of()), 2)
     assert steps(training(fresh(), config_of(gradient_checkpointing=True)), 2) == plain
