@@ -24,7 +24,8 @@ from ranking.schedules import Schedule, list_schedules
 from ranking.settings import Settings, load_settings
 from ranking.store.blobs import Store
 from ranking.store.snapshots import create_snapshot
-from ranking.subsets.catalog import Subset, get_subset
+from ranking.subsets.catalog import Subset
+from ranking.subsets.foreign import find_subset
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.select import create_subset
 from workers.attempts import one_line
@@ -161,7 +162,7 @@ def _training(store: Store, subset: Subset, config: dict[str, Any]) -> tuple[str
     same = canonical_json(config)
     for run in reversed(list_runs(store)):
         similar = canonical_json(run.config) == same and run.subset.partition("@")[0] == subset.name
-        if similar and get_subset(store, run.subset).sha256 == subset.sha256:
+        if similar and find_subset(store, run.subset).sha256 == subset.sha256:
             return run.run_id, False
     return plan_run(store, subset.ref, config).run_id, True
 

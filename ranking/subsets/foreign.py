@@ -33,6 +33,11 @@ class ForeignSubset:
         return self.subset.ref
 
     @property
+    def sha256(self) -> str:
+        """That of its pairs file."""
+        return self.subset.sha256
+
+    @property
     def dataset(self) -> str:
         """The dataset's name on its server."""
         return self.subset.dataset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,7 @@ class FreshLatents:
                     num_workers=self._workers,
                     prefetch_factor=2,
                     multiprocessing_context="spawn",
+                    worker_init_fn=_leave_signals,
                 )
             )
 
@@ -106,6 +108,13 @@ class FreshLatents:
         """See `training.data.protocols.Latents`."""
         seen = self.seen(uids, framings)
         return self.encoded(seen), seen.geometry
+
+
+def _leave_signals(_: int) -> None:
+    # What ends a run is sent to its whole group; it needs its helpers until it has put its state aside, and they go
+    # when it does.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Seeing(Dataset[tuple[Look, Seen]]):

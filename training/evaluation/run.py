@@ -9,7 +9,8 @@ from ranking.names import canonical_json, sha256_hex, utc_now
 from ranking.runs import get_run, run_result, run_state
 from ranking.store.blobs import Store
 from ranking.store.snapshots import get_snapshot
-from ranking.subsets.catalog import Subset, get_subset
+from ranking.subsets.catalog import Subset
+from ranking.subsets.foreign import ForeignSubset, find_subset
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.verdicts import JudgeVerdict, Verdict, record_verdict
 from training.blocks import TOYWORLD, EvaluationConfig
@@ -92,7 +93,8 @@ def evaluate(
         return read_evaluation(store, key)
 
     judges.device = chosen = pick_device(device)
-    subset = get_subset(store, plan.subset)
+    found = find_subset(store, plan.subset)
+    subset = found.subset if isinstance(found, ForeignSubset) else found
     model = load_for(config, device=chosen)
     bench = _Bench(store, run_id, config, subset, model, output, chosen)
     tell = progress or silent
@@ -101,7 +103,9 @@ def evaluate(
 
     before, after = judges.scores(base), judges.scores(run)
     keep_table(store, table_key(run_id, name), base, before, after)
-    selected_by, ids = selecting_scorers(store, subset), judges.ids()
+    # Of another store's subset neither the snapshot is here, which tells who selected it, nor a place for the verdict.
+    ours = isinstance(found, Subset)
+    selected_by, ids = selecting_scorers(store, subset) if ours else frozenset(), judges.ids()
     evaluation = Evaluation(
         run_id=run_id,
         settings=settings.model_dump(mode="json"),
@@ -126,7 +130,8 @@ def evaluate(
         implicit=_implicit(bench, settings, tell),
         table=table_key(run_id, name),
     )
-    record_verdict(store, subset, _verdict(evaluation, name, config))
+    if ours:
+        record_verdict(store, subset, _verdict(evaluation, name, config))
     return keep_evaluation(store, key, evaluation)
 
 
