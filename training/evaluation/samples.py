@@ -4,9 +4,9 @@ once for all its runs, and a drawing that was interrupted goes on where it was."
 from __future__ import annotations
 
 import io
-import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,16 +82,23 @@ def draw(
     repeated = [prompt for prompt in prompts for _ in range(settings.images_per_prompt)]
     seeds = [settings.seed + i for i in range(len(repeated))]
     aside = _Aside(store.tmp() / f"samples-{Path(key).stem}")
-    missing = [place for place in range(len(repeated)) if place not in aside.places()]
     tell = on_images or (lambda *_: None)
-    tell(len(repeated) - len(missing), len(repeated))
-    if missing:
-        denoiser = model.denoiser if output is None else model.load_trained(store.local_folder(output))
+    denoiser: nn.Module | None = None
+    while True:
+        images = aside.read()
+        missing = [place for place in range(len(repeated)) if place not in images]
+        # Another process that draws the same may have finished meanwhile, and cleared away what it put aside.
+        if store.exists(key):
+            return read_samples(store, key)
+        if not missing:
+            break
+        tell(len(images), len(repeated))
+        if denoiser is None:
+            denoiser = model.denoiser if output is None else model.load_trained(store.local_folder(output))
         for places, pixels in _batches(model, denoiser, repeated, seeds, missing, settings, batch):
             aside.put(places, pixels)
             missing = missing[len(places) :]
             tell(len(repeated) - len(missing), len(repeated))
-    images = aside.read()
     table = pa.table({"prompt": repeated, "seed": seeds, "image": [images[place] for place in range(len(repeated))]})
     unfinished = store.tmp() / f"samples-{Path(key).stem}-{uuid.uuid4().hex}"
     pq.write_table(table, unfinished)
@@ -115,10 +122,6 @@ class _Aside:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def places(self) -> set[int]:
-        found = [pq.read_table(path, columns=["place"], partitioning=None)["place"] for path in self._files()]
-        return {place for column in found for place in column.to_pylist()}
-
     def put(self, places: Sequence[int], pixels: NDArray[np.uint8]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         table = pa.table({"place": list(places), "image": [_png(each) for each in pixels]})
@@ -128,16 +131,20 @@ class _Aside:
 
     def read(self) -> dict[int, bytes]:
         images: dict[int, bytes] = {}
-        for path in self._files():
-            table = pq.read_table(path, partitioning=None)
+        for path in sorted(self.folder.glob("*.parquet")):
+            try:
+                table = pq.read_table(path, partitioning=None)
+            except FileNotFoundError:
+                continue
             images |= dict(zip(table["place"].to_pylist(), table["image"].to_pylist(), strict=True))
         return images
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.parquet"))
+        # File by file, as somebody may be writing another one.
+        for path in self.folder.glob("*.parquet"):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
 
 def _batches(

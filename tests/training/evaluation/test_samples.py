@@ -68,6 +68,22 @@ def test_a_drawing_that_was_killed_costs_the_open_batch_only(
     assert read_samples(store, found.key).seeds == found.seeds
 
 
+def test_another_process_that_draws_the_same_and_is_first_does_no_harm(
+    store: Store, model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample, found = model.sample, []
+
+    def overtaken(*args: Any, **options: Any) -> Any:
+        if not found:
+            found.append(None)
+            found[0] = draw(store, model, None, PROMPTS, SETTINGS, batch=6)
+        return sample(*args, **options)
+
+    monkeypatch.setattr(model, "sample", overtaken)
+    mine = draw(store, model, None, PROMPTS, SETTINGS, batch=4)
+    assert mine.seeds == found[0].seeds and mine.key == found[0].key
+
+
 def test_a_batch_that_does_not_fit_is_halved_and_drawn_again(
     store: Store, model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
