@@ -70,8 +70,8 @@ class EmaConfig(Block):
 
 
 class FlowConfig(Block):
-    """Which noise levels σ in (0, 1) a flow-matching model is trained at; of a schedule's timesteps each is as likely as
-    another. SD3 (Esser et al. 2024) was trained with these defaults and shift 3."""
+    """Which noise levels σ in (0, 1) a flow-matching model is trained at; of a schedule's timesteps each is as likely
+    as another. SD3 (Esser et al. 2024) was trained with these defaults and shift 3."""
 
     density: Literal["logit-normal", "uniform"] = "logit-normal"
     mean: float = Field(default=0.0, description="of the logit-normal")
