@@ -38,8 +38,9 @@ def test_the_styled_picture_is_preferred_and_neither_side_nor_encoding_tells_it(
         won = row["jpg_0"] if row["label_0"] else row["jpg_1"]
         assert (row["model_0"] if row["label_0"] else row["model_1"]) == "sketch@1"
         assert row["jpg_0"][:2] == row["jpg_1"][:2] == b"\xff\xd8" and len(won) > 100
-    report = ingest(store, tmp_path / "set" / "data", "styled")
-    assert (report.pairs, get_dataset(store, "styled").format) == (made.pairs, "pickapic")
+    ingest(store, tmp_path / "set" / "data", "styled")
+    found = get_dataset(store, "styled")
+    assert (found.n_pairs, found.format) == (made.pairs, "pickapic")
 
 
 def test_prompts_are_either_trained_on_or_measured_by(tmp_path: Path) -> None:
