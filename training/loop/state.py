@@ -18,8 +18,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from ranking.errors import PairsieveError
 from ranking.names import canonical_json
 
-TENSORS = "state.safetensors"
 NUMBERS = "state.json"
+LARGEST = 4 * 10**9
+"""Bytes of tensors in a file: a bucket takes 5 GiB at once."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,44 @@ class State:
         return {name[len(kind) + 1 :]: value for name, value in self.tensors.items() if name.startswith(f"{kind}/")}
 
 
-def write(state: State, folder: Path) -> None:
-    """Into a folder, which is made."""
+def write(state: State, folder: Path, *, largest: int = LARGEST) -> None:
+    """Into a folder, which is made: tensors in files of at most `largest` bytes of them each, more only where a single
+    tensor is larger, and what names these files last."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(state.tensors, folder / TENSORS)
-    (folder / NUMBERS).write_bytes(canonical_json(state.numbers))
+    parts = _parts(state.tensors, largest)
+    names = [f"state-{number:05}-of-{len(parts):05}.safetensors" for number in range(1, len(parts) + 1)]
+    for name, part in zip(names, parts, strict=True):
+        save_file(part, folder / name)
+    (folder / NUMBERS).write_bytes(canonical_json({"files": names, "numbers": state.numbers}))
 
 
 def read(folder: Path) -> State:
     """What `write` wrote. Raises PairsieveError where a file is missing or damaged."""
     try:
-        return State(load_file(folder / TENSORS), json.loads((folder / NUMBERS).read_bytes()))
-    except (OSError, ValueError, SafetensorError) as error:
+        record = json.loads((folder / NUMBERS).read_bytes())
+        tensors: dict[str, Tensor] = {}
+        for name in record["files"]:
+            tensors |= load_file(folder / name)
+        return State(tensors, record["numbers"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise PairsieveError(
             f"the state in {folder} cannot be read ({error})",
             code="checkpoint-unreadable",
             hint="go on from an earlier checkpoint",
         ) from error
+
+
+def _parts(tensors: Mapping[str, Tensor], largest: int) -> list[dict[str, Tensor]]:
+    parts: list[dict[str, Tensor]] = []
+    room = 0
+    for name in sorted(tensors):
+        size = tensors[name].nbytes
+        if not parts or size > room:
+            parts.append({})
+            room = largest
+        parts[-1][name] = tensors[name]
+        room -= size
+    return parts
 
 
 def whole(tensor: Tensor) -> Tensor:
