@@ -88,8 +88,7 @@ def keep_foreign(store: Store, subset: Subset, pairs: Path, *, origin_sha: str, 
 def get_foreign(store: Store, ref: str) -> ForeignSubset:
     """The foreign subset "name@version"; NotFoundError if there is none."""
     name, version = parse_ref(ref)
-    key = _manifest(name, version)
-    if version == LATEST or not store.exists(key):
+    if version == LATEST or not store.exists(key := _manifest(name, version)):
         raise NotFoundError(
             f"subset {ref} is neither of this store nor was it fetched from another", hint="fetch it with --from URL"
         )
