@@ -34,8 +34,10 @@ class DataConfig(Block):
     crop: Literal["centre", "random"] = Field(default="centre", description="random needs cache.latents: false")
     flip: bool = Field(default=False, description="mirror half of the pairs, both images alike")
     prompt_dropout: float = Field(default=0.1, ge=0, le=1, description="share of visits trained without prompt")
-    empty_prompt: Literal["encoded", "zeros"] = Field(
-        default="encoded", description='what stands for no prompt: the states of "", or zeros as SDXL samples with'
+    empty_prompt: Literal["encoded", "zeros"] | None = Field(
+        default=None,
+        description='what stands for no prompt: the states of "", or zeros; unset: what the model\'s pipeline samples '
+        "with, zeros for SDXL and the states of others",
     )
     ties: Literal["drop", "soft"] = Field(default="drop", description="a pair of preference ½: left out, or trained on")
     workers: int = Field(

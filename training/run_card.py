@@ -60,11 +60,10 @@ def _holds(store: Store, output: str) -> str:
 
 
 def _facts(config: TrainConfig, result: Mapping[str, Any]) -> dict[str, str]:
-    pairs = config.batch * config.accumulate * int(result["processes"])
     return {
         "pairs seen": f"{result['pairs']:,}",
-        "steps": f"{result['steps']:,} of {pairs:,} pairs",
-        "learning rate": f"{config.learning_rate:g}, {config.optimiser}",
+        "steps": f"{result['steps']:,} of {config.effective_batch:,} pairs",
+        "learning rate": f"{config.peak_learning_rate:.4g}, {config.optimiser}",
         "precision": config.precision,
         "first and last loss": f"{result['first_loss']:.4f}, {result['last_loss']:.4f}",
         "time": f"{result['seconds']:,.0f} s on {result['processes']} × {result['device']}",

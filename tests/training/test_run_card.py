@@ -17,7 +17,17 @@ def test_a_run_leaves_its_card_beside_what_diffusers_loads(
     lora: dict[str, int] | None, store: Store, subset: Subset, tiny_model: Path
 ) -> None:
     config = parse_config(
-        {"model": str(tiny_model), "steps": 1, "batch": 2, "device": "cpu", "lora": lora, "evaluation": None}
+        {
+            "model": str(tiny_model),
+            "steps": 1,
+            "batch": 2,
+            "device": "cpu",
+            "lora": lora,
+            "evaluation": None,
+            "learning_rate": 0.01,
+            "scale_learning_rate": "linear",
+            "reference_batch": 20,
+        }
     )
     run = plan_run(store, subset.ref, config.model_dump(mode="json"))
     result = train(store, run.run_id)
@@ -28,6 +38,7 @@ def test_a_run_leaves_its_card_beside_what_diffusers_loads(
         f"`{subset.ref}`",
         subset.sha256,
         result.model_fingerprint,
+        "0.001, adamw",  # what the steps took, not what it was scaled from
         "load_lora" if lora else "folder",
     ):
         assert told in card

@@ -135,7 +135,7 @@ class Material:
             return told
         nothing = self.prompts([""]).to(self.model.device)
         chosen = torch.tensor(dropped, device=self.model.device)
-        zeros = self.config.data.empty_prompt == "zeros"
+        zeros = self.model.stands_for_no_prompt(self.config.data.empty_prompt) == "zeros"
         return Conditioning(
             {
                 name: torch.where(

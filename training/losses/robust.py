@@ -24,7 +24,7 @@ def robust_dpo(
     Chowdhury, Kini, Natarajan 2024 (arXiv 2403.00409), rDPO: its expectation over flips at rate ε is ℓ of the true
     label. A pair's ε is 1 − q of its `preference` q (B,), with `flip_rate` on top (q(1 − ε) + (1 − q)ε is the
     probability that its label is right). At the reference the loss is ln 2; it has no lower bound, since −ε·ℓ(−z) falls
-    linearly in z: a pair goes on pulling with at least ε / (1 − 2ε) of DPO's first pull.
+    linearly in z: a pair goes on pulling, its slope never below ε / (1 − 2ε), where DPO's falls from ½ to 0.
 
     As ε → ½ a label says nothing and 1 / (1 − 2ε) grows without end, and with it the gradient's variance. So that
     factor, g(s) = 1/s with s = 1 − 2ε, is held to `bound`: it is s · bound² where |s| < 1 / bound. Continuous, exact

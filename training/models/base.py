@@ -169,12 +169,22 @@ class DiffusionModel(ABC):
         """What this model's pipeline puts where there is no prompt, as guidance needs it."""
         return "encoded"
 
+    def stands_for_no_prompt(self, kind: Empty | None) -> Empty:
+        """A kind, or what the pipeline samples with where none is given: a model that is trained without prompt on one
+        thing and sampled with another has learnt that for nothing."""
+        return kind or self.sampled_without_prompt
+
     def no_prompt(self, kind: Empty | None = None) -> Conditioning:
         """What stands for a dropped prompt, of length 1; what the pipeline samples with unless a kind is given."""
         found = self.encode_prompts([""])
-        if (kind or self.sampled_without_prompt) == "encoded":
+        if self.stands_for_no_prompt(kind) == "encoded":
             return found
         return Conditioning({name: torch.zeros_like(value) for name, value in found.tensors.items()})
+
+    @property
+    def noise_levels(self) -> Mapping[str, Any]:
+        """What `times` depends on beside the model's own files, as plain data."""
+        return {}
 
     @abstractmethod
     def times(self, uniform: Tensor) -> Tensor:

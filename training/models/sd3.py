@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,6 +47,10 @@ class StableDiffusion3(DiffusionModel):
         if encoder is not None:
             tensors["t5"] = self.at_hand(encoder)(self._ids(tokenizer, prompts, T5_TOKENS))[0].float()
         return Conditioning(tensors)
+
+    @property
+    def noise_levels(self) -> Mapping[str, Any]:
+        return self.flow.model_dump(mode="json")
 
     def times(self, uniform: Tensor) -> Tensor:
         """σ float32 in (0, 1): the quantiles of the logit-normal (or the uniform) density, then shifted."""

@@ -18,7 +18,7 @@ from ranking.subsets.select import create_subset
 from training.caches.provide import Round
 from training.caches.reference import reference_identity
 from training.data.order import Visit
-from training.models.load import load_model
+from training.models.load import load_for, load_model
 
 BASE: dict[str, Any] = {"cache": {"reference_draws": 2}, "data": {"prompt_dropout": 0.3}}
 
@@ -84,6 +84,26 @@ def test_a_device_of_another_sort_and_a_compiled_denoiser_have_errors_of_their_o
     assert len(names) == 6
     model.device = torch.device("cuda:1")
     assert reference_identity(model, config_of(tiny_model)).name in names, "but which one of several does not matter"
+
+
+def test_other_noise_levels_of_a_flow_have_errors_of_their_own(tiny_sd3: Path, tiny_model: Path) -> None:
+    def names(model: Path) -> set[str]:
+        configs = [config_of(model, flow=flow) for flow in ({}, {"shift": 1.0}, {"density": "uniform"}, {"mean": 0.5})]
+        return {reference_identity(load_for(config, device="cpu"), config).name for config in configs}
+
+    assert len(names(tiny_sd3)) == 4
+    assert len(names(tiny_model)) == 1, "timesteps of a schedule know no such thing"
+
+
+def test_what_stands_for_no_prompt_is_named_by_what_it_is(tiny_model: Path, tiny_sdxl: Path) -> None:
+    for folder, unset in ((tiny_model, "encoded"), (tiny_sdxl, "zeros")):
+        model = load_model(str(folder), device="cpu")
+        names = {
+            kind: reference_identity(model, config_of(folder, data={"empty_prompt": kind})).name
+            for kind in (None, "encoded", "zeros")
+        }
+        assert names[None] == names[unset]
+        assert names["encoded"] != names["zeros"]
 
 
 def test_another_denoiser_keeps_latents_and_prompts(

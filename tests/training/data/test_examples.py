@@ -141,7 +141,15 @@ def test_different_caption_dropout_for_chosen_and_rejected(store: Store, subset:
         assert all(prompt.startswith("prompt ") for prompt in batch.prompts)
 
 
-def test_no_prompt_may_be_zeros_as_sdxl_samples_with(store: Store, subset: Subset, model: DiffusionModel) -> None:
+def test_no_prompt_is_what_the_pipeline_samples_with_unless_the_config_says_otherwise(
+    store: Store, subset: Subset, model: DiffusionModel, tiny_sdxl: Path
+) -> None:
+    """Every public trainer encodes "" for SDXL too, whose pipeline samples with zeros."""
+    sdxl = load_model(str(tiny_sdxl), device="cpu")
+    told = [
+        made(store, subset, sdxl, data={"prompt_dropout": 1.0, **more}) for more in ({}, {"empty_prompt": "encoded"})
+    ]
+    assert [bool(each.batch(visits(each)).conditioning.tensors["states"].any()) for each in told] == [False, True]
     zeros = made(store, subset, model, data={"prompt_dropout": 1.0, "empty_prompt": "zeros"})
     assert not zeros.batch(visits(zeros)).conditioning.tensors["states"].any()
     encoded = made(store, subset, model, data={"prompt_dropout": 1.0})
