@@ -94,3 +94,36 @@ def _panel(
             marks.append(f'<circle class="dot" cx="{at:.1f}" cy="{y(row["value"]):.1f}" r="3.5"/>')
         marks.append("</g>")
     return picture(title, "".join(marks), "; ".join(said), width=_WIDTH, height=_HIGH - 20, left=_LEFT)
+
+
+def sheet(grid: Grid, rows: Sequence[dict[str, Any]], judge: dict[str, Any], *, across: int = 3) -> str:
+    """All panels of a judge on one SVG with its own colours and a legend, for pages that have none."""
+    drawn = panels(grid, rows, judge)
+    series = arms_of(rows)
+    high = _HIGH - 20
+    placed = [
+        f'<svg x="{number % across * _WIDTH}" y="{24 + number // across * high}" width="{_WIDTH}" height="{high}"'
+        + panel.removeprefix("<svg")
+        for number, panel in enumerate(drawn)
+    ]
+    legend, at = [], _LEFT
+    for arm, kind in series:
+        legend.append(
+            f'<circle class="{kind} dot" cx="{at}" cy="12" r="4.5"/><text x="{at + 10}" y="16">{escape(arm)}</text>'
+        )
+        at += 34 + 7 * len(arm)
+    width, height = across * _WIDTH, 24 + -(-len(drawn) // across) * high
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img" '
+        f'aria-label="{escape(judge["name"])}"><style>{_STYLE}</style>{"".join(legend)}{"".join(placed)}</svg>'
+    )
+
+
+_COLOURS = ("#2a6fdb", "#1f8a55", "#9a7016", "#c0453c", "#7a3fb5", "#0e7c86", "#6b7280", "#c2185b")
+_STYLE = (
+    "text{font:12px system-ui,sans-serif;fill:#57606a}.title{font-weight:600;fill:#24292f}.grid{stroke:#8883}"
+    ".line,.whisker,.level{fill:none;stroke:currentColor;stroke-width:1.5}.level{stroke-dasharray:5 4}"
+    ".dot{fill:currentColor}"
+    + "".join(f".series-{number}{{color:{colour}}}" for number, colour in enumerate(_COLOURS))
+    + "@media(prefers-color-scheme:dark){text{fill:#9aa5b4}.title{fill:#e6e8eb}}"
+)

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from training.study.grid import Grid, label, table
-from training.study.grid_charts import arms_of, panels
+from training.study.grid_charts import arms_of, panels, sheet
 from training.study.report import JSON, PAGE, TABLE
 from training.study.result import shown
 
@@ -21,8 +21,13 @@ _TEMPLATE = Path(__file__).with_name("grid.html.j2")
 
 
 def write_grid_report(folder: Path, grid: Grid, results: Sequence[dict[str, Any]]) -> Path:
-    """Write report.html, table.csv and result.json into `folder`, over older ones; returns the page."""
+    """Write report.html, table.csv, result.json and the panels of each judge as SVG into `folder`, over older ones;
+    returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
+    rows = table(grid, results)
+    for judge in results[0]["judges"]:
+        drawn = sheet(grid, rows, judge)
+        (folder / f"{judge['name'].replace(':', '-')}.svg").write_text(drawn, encoding="utf-8")
     found = {"grid": grid.name, "axes": grid.axes, "studies": list(results)}
     (folder / JSON).write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (folder / TABLE).write_text(grid_csv(grid, results), encoding="utf-8")

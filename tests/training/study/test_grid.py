@@ -80,7 +80,10 @@ def test_the_command_runs_a_grid_and_writes_its_report(toys: Toys, tmp_path: Pat
     file.write_text(yaml.safe_dump(values(), sort_keys=False))
     told = pairsieve("--store", toys.store.workspace, "study", file, "--out", tmp_path / "out", "--json")
     assert len(told.json()["studies"]) == 4
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "result.json", "table.csv"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("report.html", "result.json", "table.csv"),
+        *("oracle-labels.svg", "coverage.svg"),
+    }
     assert load_grid(file) == parse_grid(values())
 
 
