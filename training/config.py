@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from ranking.errors import UnknownNameError, UsageError
-from ranking.validation import first_flaw
+from ranking.validation import first_flaw, syntax_flaw
 from training.blocks import (
     TOYWORLD,
     Block,
@@ -101,11 +101,13 @@ def load_config(path: Path | None, settings: list[str] | None = None, *, preset:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            loaded = yaml.safe_load(path.read_text())
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UsageError(f"the training config {path} cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the training config {path} is not text in UTF-8") from error
         except yaml.YAMLError as error:
-            raise UsageError(f"the training config {path} is not YAML ({error})") from error
+            raise UsageError(f"the training config {path} is not YAML ({syntax_flaw(error)})") from error
         if not isinstance(loaded, dict | None):
             raise UsageError(
                 f"the training config {path} holds a {type(loaded).__name__}, not a mapping",
@@ -234,4 +236,10 @@ def _apply(values: dict[str, Any], setting: str) -> None:
         if not isinstance(inner, dict):
             raise UsageError(f"the setting {setting!r} reaches into {parent}, which is not a block")
         place = inner
-    place[last] = yaml.safe_load(text)
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            f"the setting {setting!r} is not YAML ({syntax_flaw(error)})",
+            hint=f"write text with special characters in quotes, as {path}='\"…\"'",
+        ) from error

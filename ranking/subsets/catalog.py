@@ -77,7 +77,9 @@ def get_subset(store: Store, ref: str) -> Subset:
         return found[-1]
     versions = [subset.version for subset in _of_name(store, name)]
     if versions:
-        raise NotFoundError(f"subset {name} has no version {version}", hint=f"there are {', '.join(versions)}")
+        raise NotFoundError(
+            f"subset {name} has no version {version}", hint=f"there are {', '.join(versions)}", exit_code=2
+        )
     raise UnknownNameError.among("subset", name, _names(store))
 
 

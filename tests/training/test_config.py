@@ -30,6 +30,8 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("steps: -1", [], "steps"),
         ("- a list", [], "not a mapping"),
         ("{", [], "not YAML"),
+        ("steps: [1\nfoo: bar", [], r"not YAML \(line 2, column 4"),
+        ("steps: 3", ["steps=[1"], r"'steps=\[1' is not YAML"),
         ("steps: 3", ["steps"], "key=value"),
         ("steps: 3", ["steps.more=1"], "not a block"),
         ("method: magic", [], "method"),
@@ -41,6 +43,12 @@ def test_what_does_not_fit_is_named_in_one_line(tmp_path: Path, text: str, setti
         load_config(tmp_path / "config.yaml", settings)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\xff\x00")
+    with pytest.raises(UsageError, match=r"model\.safetensors is not text"):
+        load_config(tmp_path / "model.safetensors")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from training.data.pairs import PairSource, from_store
 from training.data.rows import rows_of
 from training.data.server import Server
 
+_FIRST_PATIENCE = 10.0
+"""Seconds that a server may be away when it is asked first: a mistyped address should not be waited for."""
 _AHEAD = 4
 """Pictures under way or waiting, for each connection."""
 
@@ -39,8 +41,9 @@ def fetch_subset(store: Store, url: str, ref: str, *, token: str | None = None) 
     asked, and StoreError where the version does not follow from the record, or the pairs' sha256 is another.
     """
     name, version = parse_ref(ref)
-    with Server(url, token=token) as server:
+    with Server(url, token=token, patience=_FIRST_PATIENCE) as server:
         record = server.json(f"/v1/subsets/{name}@{version}")
+    with Server(url, token=token) as server:
         subset = subset_of_record(_manifest(record), where=f"the record of subset {ref} at {server.url}")
         if subset.name != name or version not in (LATEST, subset.version):
             raise StoreError(f"{server.url} gives {subset.ref} for {ref}", code="damaged", hint="check the server")

@@ -17,8 +17,12 @@ def read_prompts(source: str) -> list[str]:
         return [scene.prompt for scene in held_out_scenes()]
     try:
         lines = Path(source).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the prompts file {source} cannot be read ({error})") from error
+    except OSError as error:
+        raise UsageError(
+            f"the prompts file {source} cannot be read ({error.strerror})", hint="give a text file, one prompt a line"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the prompts file {source} is not text in UTF-8", hint="write one prompt a line") from error
     prompts = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not prompts:
         raise UsageError(f"the prompts file {source} holds no prompt", hint="write one a line")

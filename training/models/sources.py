@@ -58,7 +58,9 @@ def locate(name: str) -> Source:
     found = _HUB.fullmatch(name)
     if not found or name.startswith(".") or path.is_absolute() or path.suffix.lower() in _SINGLE_FILES:
         raise ModelError(
-            f"the model {name!r} is not there", hint='give a folder, a hub name as org/name, or "toyworld"'
+            f"the model {name!r} is not there",
+            hint='give a folder, a hub name as org/name, or "toyworld"',
+            exit_code=2,
         )
     folder = _snapshot(name, found["repo"], found["revision"], _CONFIGS)
     return Source(name, folder, found["repo"], folder.name)
