@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,7 +99,7 @@ def _train(store: Store, subset: str, config: TrainConfig, *, from_scratch: bool
                 return None
             return evaluate(store, run.run_id, output=output, device=config.device, progress=stage)
 
-        with gathered(config.processes, run.run_id):
+        with nullcontext() if done else gathered(config.processes, run.run_id):
             result = run_training(
                 store,
                 run.run_id,

@@ -128,7 +128,7 @@ def _saturated(_: Sequence[Record], recent: Sequence[Record], __: Mapping[str, A
 
 def _clipped(_: Sequence[Record], recent: Sequence[Record], config: Mapping[str, Any]) -> RunWarning | None:
     most, norms = config.get("max_grad_norm"), values_of(recent, "gradient_norm")
-    if most is None or not norms:
+    if most is None or not norms or config.get("optimiser") == "adafactor":  # which clips its updates, not gradients
         return None
     share = sum(norm > most for norm in norms) / len(norms)
     if share < _ALWAYS:

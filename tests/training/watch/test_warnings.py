@@ -55,6 +55,11 @@ def test_a_gradient_that_is_always_clipped_is_said_with_its_norm() -> None:
     assert "always-clipped" not in found(lambda n: {"gradient_norm": 12.0 if n % 2 else 0.5})
 
 
+def test_adafactors_gradients_are_not_said_to_be_clipped() -> None:
+    steep: Rule = lambda n: LEARNS(n) | {"gradient_norm": 12.0}  # noqa: E731
+    assert "always-clipped" not in found(steep, config=CONFIG | {"optimiser": "adafactor"})
+
+
 def test_a_loss_without_trend_is_said_unless_accuracy_is_above_chance_all_the_same() -> None:
     assert "no trend" in found(lambda n: {})["loss-flat"].message
     assert "loss-flat" not in found(lambda n: {"implicit_accuracy": 0.5 + 0.002 * n})
