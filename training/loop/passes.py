@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.data.batch import PairBatch
-from training.loop.precision import Precision, autocast
+from training.dtypes import Precision, autocast
 from training.losses.errors import denoising_error
 from training.methods.objective import Objective, Passes
 from training.models.base import DiffusionModel

@@ -4,23 +4,14 @@ their difference times β is the logit."""
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-Precision = Literal["fp32", "bf16", "fp16"]
+from training.dtypes import DTYPES, Precision
 
-_HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _CAST_BY_AUTOCAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """The context of every forward pass of a denoiser: weights stay as they are, products are taken in half precision
-    and sums where it matters in float32. Nothing for fp32."""
-    dtype = _HALVES.get(precision)
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def make_reference(denoiser: nn.Module, precision: Precision) -> nn.Module:
@@ -37,13 +28,12 @@ def make_reference(denoiser: nn.Module, precision: Precision) -> nn.Module:
 def keep_in_half(module: nn.Module, precision: Precision) -> None:
     """Keep those frozen weights in half precision, in place, that `autocast` rounds to it at every use anyway: half the
     memory, and not a bit of difference. The module then runs inside `autocast` only."""
-    dtype = _HALVES.get(precision)
-    if dtype is None:
+    if precision == "fp32":
         return
     for layer in module.modules():
         own = list(layer.parameters(recurse=False))
         if isinstance(layer, _CAST_BY_AUTOCAST) and not any(each.requires_grad for each in own):
-            layer.to(dtype)
+            layer.to(DTYPES[precision])
 
 
 def make_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:

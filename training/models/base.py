@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from ranking.errors import PairsieveError
 from training.blocks import SaveConfig
+from training.dtypes import Precision, autocast
 from training.models import fingerprints, saving
 from training.models.describe import Description, Family
 
-Precision = Literal["fp32", "bf16", "fp16"]
 Empty = Literal["encoded", "zeros"]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PIXELS_AT_ONCE = 2**21
 _MOST_AT_ONCE = 96
 
@@ -160,6 +159,19 @@ class DiffusionModel(ABC):
             pictures.append((pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
         return np.rint(np.concatenate(pictures) * 255).astype(np.uint8)
 
+    def token_ids(self, tokenizer: Any, prompts: Sequence[str], *, length: int | None = None) -> Tensor:
+        """Tokens int64 (N, length) of prompts on the model's device, cut and filled up to the tokenizer's own length
+        unless another is given."""
+        encoded = tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=length or tokenizer.model_max_length,
+            return_tensors="pt",
+        )
+        ids: Tensor = encoded.input_ids.to(self.device)
+        return ids
+
     @abstractmethod
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """The text states of prompts, float32 on the model's device; prompts beyond the model's length are cut."""
@@ -217,9 +229,7 @@ class DiffusionModel(ABC):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Forward passes in the model's precision; weights keep theirs."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, DTYPES[self.precision])
+        return autocast(self.precision, self.device)
 
     @torch.no_grad()
     def sample(

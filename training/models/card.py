@@ -10,15 +10,10 @@ from typing import Any
 
 import yaml
 
-from training.models.describe import Family
+from training.models.describe import PIPELINES, Family
 
 FILE = "README.md"
 
-_PIPELINES: dict[Family, str] = {
-    "sd": "StableDiffusionPipeline",
-    "sdxl": "StableDiffusionXLPipeline",
-    "sd3": "StableDiffusion3Pipeline",
-}
 _DENOISERS: dict[Family, str] = {
     "sd": "UNet2DConditionModel",
     "sdxl": "UNet2DConditionModel",
@@ -141,7 +136,7 @@ def _body(card: Card) -> list[str]:
 
 def loading(card: Card) -> str:
     """The lines that load what is in the folder with diffusers; `folder` is where it lies."""
-    pipeline, denoiser = _PIPELINES[card.family], _DENOISERS[card.family]
+    pipeline, denoiser = PIPELINES[card.family], _DENOISERS[card.family]
     part = "transformer" if card.family == "sd3" else "unet"
     without = ", text_encoder_3=None, tokenizer_3=None" if card.without_t5 else ""
     if card.holds == "pipeline":

@@ -19,6 +19,13 @@ Prediction = Literal["epsilon", "v_prediction", "flow"]
 T5_TOKENS = 256
 """What StableDiffusion3Pipeline takes of a prompt for its T5, and the zeros it puts where there is none."""
 
+PIPELINES: dict[Family, str] = {
+    "sd": "StableDiffusionPipeline",
+    "sdxl": "StableDiffusionXLPipeline",
+    "sd3": "StableDiffusion3Pipeline",
+}
+"""diffusers' class of each family."""
+
 _DENOISER = {"sd": "unet", "sdxl": "unet", "sd3": "transformer"}
 _NEEDED = {
     "sd": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),

@@ -8,7 +8,8 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
-from training.models.base import DiffusionModel, Parts, Precision
+from training.dtypes import Precision
+from training.models.base import DiffusionModel, Parts
 from training.models.describe import Description
 
 

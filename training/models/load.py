@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 
 from training.blocks import FlowConfig
 from training.config import TrainConfig
-from training.models.base import DTYPES, DiffusionModel, Parts, Precision
+from training.dtypes import DTYPES, Precision
+from training.models.base import DiffusionModel, Parts
 from training.models.describe import Description, describe
 from training.models.sources import ModelError
 from training.models.weight_files import weight_files

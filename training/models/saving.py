@@ -14,26 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from training.blocks import SaveConfig
+from training.dtypes import DTYPES
 from training.models import lora
-from training.models.describe import Description, meta_denoiser
+from training.models.describe import PIPELINES, Description, meta_denoiser
 from training.models.sources import ModelError
 from training.models.weight_files import weight_files
 
 SMALL = 64 * 2**20
 """Bytes of the rest of a pipeline below which it is saved unless the config says otherwise."""
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_PIPELINES = {
-    "sd": "StableDiffusionPipeline",
-    "sdxl": "StableDiffusionXLPipeline",
-    "sd3": "StableDiffusion3Pipeline",
-}
-
 
 def save(folder: Path, denoiser: Any, description: Description, config: SaveConfig) -> None:
     """Write a denoiser, or the adapters it has, and the rest of the pipeline where `config` says so."""
     folder.mkdir(parents=True, exist_ok=True)
-    dtype = _DTYPES[config.precision]
+    dtype = DTYPES[config.precision]
     if lora.has_adapters(denoiser):
         lora.save_adapters(folder, denoiser, description.family, dtype=dtype)
         return
@@ -115,7 +109,7 @@ def _save_rest(folder: Path, description: Description) -> None:
     }
     if "requires_safety_checker" in index:
         index["requires_safety_checker"] = False
-    index["_class_name"] = _PIPELINES[description.family]
+    index["_class_name"] = PIPELINES[description.family]
     (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     for part in sorted(kept - {description.part}):
         _copy_part(description.part_folder(part), folder / part)

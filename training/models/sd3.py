@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from training.blocks import FlowConfig
-from training.models.base import Conditioning, DiffusionModel, Parts, Precision
+from training.dtypes import Precision
+from training.models.base import Conditioning, DiffusionModel, Parts
 from training.models.describe import T5_TOKENS, Description
 
 _TIMESTEPS = 1000
@@ -38,14 +39,14 @@ class StableDiffusion3(DiffusionModel):
         states, pooled = [], []
         *clips, t5 = zip(self.parts.text_encoders, self.parts.tokenizers, strict=True)
         for encoder, tokenizer in clips:
-            ids = self._ids(tokenizer, prompts, tokenizer.model_max_length)
-            output = self.at_hand(encoder)(ids, output_hidden_states=True)
+            output = self.at_hand(encoder)(self.token_ids(tokenizer, prompts), output_hidden_states=True)
             states.append(output.hidden_states[-2].float())
             pooled.append(output.text_embeds.float())
         tensors = {"states": torch.cat(states, dim=-1), "pooled": torch.cat(pooled, dim=-1)}
         encoder, tokenizer = t5
         if encoder is not None:
-            tensors["t5"] = self.at_hand(encoder)(self._ids(tokenizer, prompts, T5_TOKENS))[0].float()
+            ids = self.token_ids(tokenizer, prompts, length=T5_TOKENS)
+            tensors["t5"] = self.at_hand(encoder)(ids)[0].float()
         return Conditioning(tensors)
 
     @property
@@ -102,10 +103,3 @@ class StableDiffusion3(DiffusionModel):
             t5 = clip.new_zeros(len(clip), T5_TOKENS, width)
         states = torch.cat([nn.functional.pad(clip, (0, width - clip.shape[-1])), t5.to(clip)], dim=1)
         return {f"{before}prompt_embeds": states, f"{before}pooled_prompt_embeds": tensors["pooled"]}
-
-    def _ids(self, tokenizer: Any, prompts: Sequence[str], length: int) -> Tensor:
-        encoded = tokenizer(
-            list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-        )
-        ids: Tensor = encoded.input_ids.to(self.device)
-        return ids

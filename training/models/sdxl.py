@@ -22,14 +22,7 @@ class StableDiffusionXL(DiscreteDiffusion):
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         states = []
         for encoder, tokenizer in zip(self.parts.text_encoders, self.parts.tokenizers, strict=True):
-            encoded = tokenizer(
-                list(prompts),
-                padding="max_length",
-                truncation=True,
-                max_length=tokenizer.model_max_length,
-                return_tensors="pt",
-            )
-            output = self.at_hand(encoder)(encoded.input_ids.to(self.device), output_hidden_states=True)
+            output = self.at_hand(encoder)(self.token_ids(tokenizer, prompts), output_hidden_states=True)
             states.append(output.hidden_states[-2].float())
         return Conditioning({"states": torch.cat(states, dim=-1), "pooled": output.text_embeds.float()})
 
