@@ -60,7 +60,8 @@ def _lines(intent: Intent, run: str, state: str) -> Iterator[tuple[str, str]]:
     yield "subset", f"{subset.ref}, sha256 {subset.sha256[:12]}…, snapshot {subset.snapshot.n}{source}"
     left = [f"{n:,} {what}" for n, what in ((budget.taken_down, "taken down"), (budget.ties, "ties")) if n]
     without = f", without {' and '.join(left)}" if left else ""
-    yield "pairs", f"{budget.pairs:,} of {budget.prompts:,} prompts, {budget.images:,} images{without}"
+    prompts = f"{budget.prompts:,} prompt{'s' if budget.prompts != 1 else ''}"
+    yield "pairs", f"{budget.pairs:,} of {prompts}, {budget.images:,} images{without}"
     made = intent.description
     size = f"{budget.resolution} px, {_count(budget.parameters)} weights"
     yield "model", f"{made.name} ({made.family}, {made.prediction}), {size}, {_trained(config, budget)}"
@@ -68,7 +69,8 @@ def _lines(intent: Intent, run: str, state: str) -> Iterator[tuple[str, str]]:
     processes = f" × {config.processes} processes" if config.processes > 1 else ""
     parts = f" = {config.batch} × {config.accumulate} passes{processes}" if config.accumulate > 1 or processes else ""
     yield "batch", f"{budget.effective_batch:,} pairs a step{parts}"
-    yield "steps", f"{budget.steps:,}, {budget.epochs:,.3g} epochs"
+    epochs = f"{budget.epochs:,.0f}" if budget.epochs >= 100 else f"{budget.epochs:.3g}"
+    yield "steps", f"{budget.steps:,}, {epochs} epochs"
     yield "learning rate", f"{budget.learning_rate:.4g} with {config.optimiser}, {_schedule(config)}"
     yield "memory", _memory(budget, intent.device, config.precision)
     yield "disk", _disk(config, budget)

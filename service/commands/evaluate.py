@@ -113,9 +113,15 @@ def print_evaluation(evaluation: Evaluation) -> None:
     out.print()
     print_table(
         f"run {evaluation.run_id} against its base: {evaluation.images} images of {evaluation.prompts} prompts",
-        ["judge", "win rate", "95 %", "wins", "ties", "losses", "p", "median base", "median run", "mean change"],
-        [_judge_row(judge) for judge in evaluation.judges],
+        _WON,
+        [_won(judge) for judge in evaluation.judges],
     )
+    if scored := [judge for judge in evaluation.judges if judge.gain is not None]:
+        print_table(
+            "scores",
+            ["judge", "median base", "median run", "mean change", "95 %"],
+            [_scored(judge) for judge in scored],
+        )
     if any(judge.circular for judge in evaluation.judges):
         say("* had a part in choosing the pairs that the run was trained on: no independent judge")
     if (spread := evaluation.diversity) is not None:
@@ -135,18 +141,27 @@ def print_evaluation(evaluation: Evaluation) -> None:
         out.print(f"  of single draws by place in time: {', '.join(buckets)}", highlight=False)
 
 
-def _judge_row(judge: WinRate) -> list[Any]:
-    medians = [each.value if each is not None else None for each in (judge.median_base, judge.median_run)]
-    change = f"{judge.gain.value:+.4g} ({_range(judge.gain)})" if judge.gain is not None else ""
+_WON = ["judge", "win rate", "95 %", "wins", "ties", "losses", "p"]
+
+
+def _won(judge: WinRate) -> list[Any]:
     return [
-        f"{judge.judge}{' *' if judge.circular else ''}",
+        _name(judge),
         f"{judge.rate:.1%}",
         f"{judge.low:.1%} – {judge.high:.1%}",
         *(judge.wins, judge.ties, judge.losses),
         "" if judge.p_value is None else f"{judge.p_value:.2g}",
-        *medians,
-        change,
     ]
+
+
+def _scored(judge: WinRate) -> list[Any]:
+    medians = [f"{each.value:.4g}" if each is not None else None for each in (judge.median_base, judge.median_run)]
+    change = [f"{judge.gain.value:+.3g}", _range(judge.gain)] if judge.gain is not None else ["", ""]
+    return [_name(judge), *medians, *change]
+
+
+def _name(judge: WinRate) -> str:
+    return f"{judge.judge}{' *' if judge.circular else ''}"
 
 
 def _print_head_to_head(pair: HeadToHead) -> None:
@@ -155,13 +170,13 @@ def _print_head_to_head(pair: HeadToHead) -> None:
     out.print()
     print_table(
         f"run {pair.run_id} against run {pair.against}",
-        ["judge", "win rate", "95 %", "wins", "ties", "losses", "p"],
-        [_judge_row(judge)[:7] for judge in pair.judges],
+        _WON,
+        [_won(judge) for judge in pair.judges],
     )
 
 
 def _range(estimate: Estimate) -> str:
-    return f"{estimate.low:+.4g} to {estimate.high:+.4g}"
+    return f"{estimate.low:+.3g} to {estimate.high:+.3g}"
 
 
 def _ties(given: list[str]) -> dict[str, Any]:
