@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 TOYWORLD = "toyworld"
 
+Seed = Annotated[int, Field(ge=0, le=2**53)]
+"""What JSON keeps exactly, and generators of numpy and torch take with room to count upwards."""
+
 
 class Block(BaseModel):
     """A part of a config: fields it does not know are refused, numbers are finite, and it never changes."""
@@ -118,7 +121,7 @@ class SampleConfig(Block):
     images_per_prompt: int = Field(default=2, ge=1, le=16)
     inference_steps: int = Field(default=20, ge=1, le=1000)
     guidance: float = Field(default=3.0, ge=0)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class WatchConfig(Block):
@@ -151,7 +154,7 @@ class EvaluationConfig(Block):
     images_per_prompt: int = Field(default=8, ge=1, le=1000)
     inference_steps: int = Field(default=20, ge=1, le=1000, description="DDIM steps")
     guidance: float = Field(default=3.0, ge=0, description="classifier-free guidance scale")
-    seed: int = Field(default=1234, ge=0, description="seed of the first image; the others follow")
+    seed: Seed = Field(default=1234, description="seed of the first image; the others follow")
     judges: tuple[str, ...] = Field(
         default=("oracle", "preference-toy"),
         min_length=1,

@@ -21,6 +21,7 @@ from training.blocks import (
     FlowConfig,
     LoraConfig,
     SaveConfig,
+    Seed,
     WatchConfig,
 )
 from training.methods.needs import needs
@@ -60,7 +61,7 @@ class TrainConfig(Block):
     schedule: Literal["constant", "linear", "cosine"] = Field(default="constant", description="after the warm-up")
     warmup: int = Field(default=20, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(default=0.01, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0, description="not for adafactor, which clips its updates at 1")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="of forward passes; weights that are trained and all losses are float32"
     )
@@ -73,7 +74,7 @@ class TrainConfig(Block):
     checkpoints: CheckpointConfig = CheckpointConfig()
     save: SaveConfig = SaveConfig()
     watch: WatchConfig = WatchConfig()
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     device: Annotated[str, Field(description="auto, cpu, cuda, cuda:1, mps")] = "auto"
     evaluation: EvaluationConfig | None = Field(
         default=EvaluationConfig(), description="run after training; null for none"

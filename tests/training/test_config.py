@@ -28,6 +28,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     [
         ("stepz: 3", [], "stepz"),
         ("steps: -1", [], "steps"),
+        ("seed: 18446744073709551616", [], "seed"),
         ("- a list", [], "not a mapping"),
         ("{", [], "not YAML"),
         ("steps: [1\nfoo: bar", [], r"not YAML \(line 2, column 4"),

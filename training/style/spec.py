@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from ranking.errors import PairsieveError, UsageError
 from ranking.names import check_name
 from ranking.validation import first_flaw
-from training.blocks import TOYWORLD, Block
+from training.blocks import TOYWORLD, Block, Seed
 from training.config import TrainConfig, parse_config
 
 
@@ -31,7 +31,7 @@ class MeasureConfig(Block):
     images_per_prompt: int = Field(default=4, ge=1, le=1000)
     inference_steps: int = Field(default=10, ge=1, le=1000)
     guidance: float = Field(default=3.0, ge=0)
-    seed: int = Field(default=1234, ge=0)
+    seed: Seed = 1234
     features: str = "clip-toy"
     texture: str = "random"
 

@@ -68,6 +68,15 @@ def test_every_timestep_is_as_likely_as_another(family: str, loaded: dict[str, D
     assert ends.tolist() == [0, 999]
 
 
+def test_onetrainer_1403_a_schedule_need_not_have_a_thousand_timesteps(tmp_path: Path) -> None:
+    from diffusers import DDPMScheduler
+
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    model = load_model(str(save_sd(tmp_path, scheduler=DDPMScheduler(num_train_timesteps=40, **betas))), device="cpu")
+    evenly = (torch.arange(200, dtype=torch.float64) + 0.5) / 200
+    assert torch.bincount(model.times(evenly)).tolist() == [5] * 40
+
+
 def flow(model: DiffusionModel, **options: Any) -> StableDiffusion3:
     made = StableDiffusion3(model.description, model.parts, device=model.device, flow=FlowConfig(**options))
     return made
