@@ -23,6 +23,8 @@ NAMES = (
     "confidence",
     "training",
     "training_data",
+    "training_gpu",
+    "first_step",
     "gpu",
 )
 

@@ -21,14 +21,10 @@ def write_model(folder: Path, *, shrink: int = 4, seed: int = 0) -> Path:
     """A diffusers pipeline in SD 1.5's shape, the channels of each part divided by `shrink` (FULL: the real size): so
     UNet, VAE and text encoder keep their shares of the work."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(seed)
-    letters = sorted(_bytes())
-    vocabulary = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
-    tokenizer = CLIPTokenizer(
-        vocab={word: place for place, word in enumerate(vocabulary)}, merges=[], model_max_length=77
-    )
+    tokenizer = byte_tokenizer()
     width = 768 // shrink
     text = CLIPTextConfig(
         vocab_size=49408,
@@ -105,7 +101,11 @@ def write_pictures(folder: Path, *, pairs: int, side: int, seed: int = 0) -> Pat
     return folder
 
 
-def _bytes() -> list[str]:
+def byte_tokenizer() -> Any:
+    """CLIP's tokenizer without merges: a token for each byte, 77 at most."""
     from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTokenizer
 
-    return list(ByteLevel.alphabet())
+    letters = sorted(ByteLevel.alphabet())
+    vocabulary = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
+    return CLIPTokenizer(vocab={word: place for place, word in enumerate(vocabulary)}, merges=[], model_max_length=77)

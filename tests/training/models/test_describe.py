@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from full_size import write_configs
 
+from benchmarks.full_size import write_configs
 from training.blocks import LoraConfig
 from training.models.base import DiffusionModel
 from training.models.describe import describe, meta_denoiser

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from full_size import write_configs
 
+from benchmarks.full_size import write_configs
 from ranking.errors import PairsieveError
 from training.models.base import DiffusionModel
 from training.models.describe import describe

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from full_size import write_configs
 from tiny_inputs import predicted
 from tiny_models import save_sd3
 
+from benchmarks.full_size import write_configs
 from training.blocks import LoraConfig, SaveConfig
 from training.models.base import DiffusionModel
 from training.models.describe import describe
