@@ -32,6 +32,7 @@ from training.data.protocols import Features, Latents, Prompts, References
 from training.data.rows import PairRows
 from training.methods.needs import needs
 from training.models.base import Conditioning, DiffusionModel
+from training.transfer import moved
 
 
 @dataclass(frozen=True)
@@ -110,31 +111,31 @@ class Material:
         references = features = None
         if self.references is not None:
             ids, numbers = self.rows.ids_of(places.tolist()), [self.number(visit) for visit in visits]
-            references = self.references(ids, numbers).to(device)
+            references = moved(self.references(ids, numbers), device)
         if self.features is not None:
-            features = self.features(prompts + prompts, self.images(visits)).to(device)
+            features = moved(self.features(prompts + prompts, self.images(visits)), device)
         return PairBatch(
             pairs=places,
             prompts=prompts,
-            latents=latents.to(device),
-            noise=noise.repeat(2, 1, 1, 1).to(device),
-            times=self.model.times(uniform).repeat(2).to(device),
+            latents=moved(latents, device),
+            noise=moved(noise, device).repeat(2, 1, 1, 1),
+            times=moved(self.model.times(uniform).repeat(2), device),
             uniform=uniform,
             conditioning=self._told(prompts, [each.dropped for each in draws]).twice(),
-            geometry=geometry.to(device),
-            preference=self.rows.preference[places].to(device),
-            weight=self.weight[places].to(device),
+            geometry=moved(geometry, device),
+            preference=moved(self.rows.preference[places], device),
+            weight=moved(self.weight[places], device),
             reference=references,
             features=features,
         )
 
     def _told(self, prompts: Sequence[str], dropped: Sequence[bool]) -> Conditioning:
         """What the denoiser is told: a caption, or what stands for none where it was dropped."""
-        told = self.prompts(prompts).to(self.model.device)
+        told = self._states(prompts)
         if not any(dropped):
             return told
-        nothing = self.prompts([""]).to(self.model.device)
-        chosen = torch.tensor(dropped, device=self.model.device)
+        nothing = self._states([""])
+        chosen = moved(torch.tensor(dropped), self.model.device)
         zeros = self.model.stands_for_no_prompt(self.config.data.empty_prompt) == "zeros"
         return Conditioning(
             {
@@ -146,6 +147,10 @@ class Material:
                 for name, value in told.tensors.items()
             }
         )
+
+    def _states(self, prompts: Sequence[str]) -> Conditioning:
+        found = self.prompts(prompts).tensors
+        return Conditioning({name: moved(value, self.model.device) for name, value in found.items()})
 
 
 def load_material(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from training.losses.outcome import Outcome
 from training.methods.objective import Passes
+from training.transfer import moved
 
 _COLUMNS: Final = (
     "pairs",
@@ -150,7 +151,7 @@ class Meter:
             ],
             dim=1,
         )
-        bucket = (uniform.to(device) * self.time_buckets).long().clamp(0, self.time_buckets - 1)
+        bucket = moved((uniform * self.time_buckets).long().clamp(0, self.time_buckets - 1), device)
         if self.sums is None:
             self.sums = torch.zeros((self.time_buckets, len(_COLUMNS)), device=device, dtype=kind)
         self.sums.index_add_(0, bucket, values)
