@@ -7,7 +7,7 @@ import logging
 from celery import shared_task
 
 from ranking.errors import PairsieveError
-from ranking.runs import beat_run, bury_run, get_run, run_state
+from ranking.runs import bury_run, get_run, run_state
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
 from training.loop.stops import StoppedError, every_so_often
@@ -41,7 +41,7 @@ def train_run(run_id: str) -> None:
     try:
         _train(store, run_id, plan.config)
     except StoppedError as error:
-        release_run(store, run_id)
+        release_run(store, run_id, aside=True)
         log.info("%s", error)
     except PairsieveError as error:
         if is_environment(error):
@@ -51,7 +51,7 @@ def train_run(run_id: str) -> None:
         log.error("Run %s is given up: %s", run_id, error)
         bury_run(store, run_id, reason=str(error))
     except (KeyboardInterrupt, SystemExit):
-        release_run(store, run_id)
+        release_run(store, run_id, aside=True)
         raise
 
 
@@ -63,21 +63,26 @@ def _train(store: Store, run_id: str, values: dict[str, object]) -> None:
     from training.trainer import train
 
     config = parse_config(values, where=f"run {run_id}")
+    stop = every_so_often(is_stopping)
+
+    def going_on(stage: str, *_: object) -> None:
+        # Of steps the training asks itself, and puts them aside.
+        if stage != "train" and stop():
+            raise StoppedError(f"run {run_id} is stopped outside its steps", hint="another worker goes on")
 
     def compare(output: str) -> None:
-        beat_run(store, run_id)
         if config.evaluation is not None:
             evaluate(
                 store,
                 run_id,
                 output=output,
                 device=config.device,
-                progress=lambda *_: beat_run(store, run_id),
+                progress=going_on,
             )
 
     look(store, get_run(store, run_id).subset, config)
     with gathered(config.processes, run_id):
         result = train(
-            store, run_id, worker=worker_name(), before_done=compare, say=log.info, stop=every_so_often(is_stopping)
+            store, run_id, worker=worker_name(), progress=going_on, before_done=compare, say=log.info, stop=stop
         )
     log.info("Run %s is done: %d steps on %d pairs", run_id, result.steps, result.pairs)

@@ -20,6 +20,8 @@ SignState = Literal["running", "failed", "released"]
 _ENVIRONMENT = ("source-gone", "source-changed", "store-unusable", "canary")
 """Error codes that say something about this machine now, not about the slice; such a try does not count."""
 
+_ASIDE = b"aside"
+
 
 @dataclass(frozen=True)
 class Sign:
@@ -116,21 +118,23 @@ def last_sign(store: Store, plan: Plan, unit: str) -> Sign | None:
 
 
 def run_in_hand(store: Store, run_id: str, *, lease_seconds: float) -> str | None:
-    """The worker that trains a run now, as far as one can tell: it beat within the lease, and is not known to
-    be gone."""
+    """The worker that trains a run now, as far as one can tell: it beat within the lease, did not put the run aside,
+    and is not known to be gone."""
     tried = run_attempts(store, run_id)
     if not tried or is_gone(tried[-1].worker):
+        return None
+    if store.get_hint(_released(run_id, tried[-1].attempt)) == _ASIDE:
         return None
     running = run_state(store, run_id, lease_seconds=lease_seconds) == "running"
     return tried[-1].worker if running else None
 
 
-def release_run(store: Store, run_id: str) -> None:
-    """Say that this process was told to stop while it trained a run: the try does not count against the
-    run."""
+def release_run(store: Store, run_id: str, *, aside: bool = False) -> None:
+    """Say that this process's try at a run ended for reasons outside the run, and does not count against it. Where it
+    was told to stop and put the run `aside`, another may take it up at once, and not only after the lease."""
     mine = [attempt.attempt for attempt in run_attempts(store, run_id) if attempt.worker == worker_name()]
     if mine:
-        store.put_hint(f"hints/released/runs/{run_id}/{mine[-1]}", b"")
+        store.put_hint(_released(run_id, mine[-1]), _ASIDE if aside else b"")
 
 
 def counted_run_attempts(store: Store, run_id: str) -> int:
@@ -153,6 +157,10 @@ def one_line(error: BaseException) -> str:
 def is_environment(error: Exception) -> bool:
     """Whether an error says something about this machine now, not about the work."""
     return isinstance(error, OSError) or (isinstance(error, PairsieveError) and error.code in _ENVIRONMENT)
+
+
+def _released(run_id: str, attempt: str) -> str:
+    return f"hints/released/runs/{run_id}/{attempt}"
 
 
 def _release(store: Store, plan: Plan, unit: str, attempt: str) -> None:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from celery.signals import worker_init, worker_shutting_down
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from ranking.settings import load_settings
 
@@ -19,8 +19,8 @@ def _flag(pid: int) -> Path:
     return Path(load_settings().cache).expanduser() / "stopping" / str(pid)
 
 
-def _begin(**_: Any) -> None:
-    # Of a process that had this number before.
+def _clear(**_: Any) -> None:
+    # At the end its own, at the beginning that of a killed process which had this number before.
     _flag(os.getpid()).unlink(missing_ok=True)
 
 
@@ -30,5 +30,6 @@ def _stop(**_: Any) -> None:
     flag.touch()
 
 
-worker_init.connect(_begin)
+worker_init.connect(_clear)
+worker_shutdown.connect(_clear)
 worker_shutting_down.connect(_stop)

@@ -13,6 +13,8 @@ from types import FrameType
 from ranking.errors import PairsieveError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_OF_WORKERS = (signal.SIGQUIT,)  # how a pool ends its processes when `up` ends, or a worker at once
+_ECHO = 1.0  # seconds in which a second signal is the first: a terminal's and the launcher's that passes it on
 _ASKED = 128  # a shell's exit status of a process that a signal ended is this plus the signal's number
 
 
@@ -42,13 +44,16 @@ class Interruption(Exception):
 
 class Stops:
     """Whether this process was told to stop, by SIGINT or SIGTERM while it is `listening`, or by whoever answers
-    `elsewhere` with True. `where` says how far the run is, for the line that ends it."""
+    `elsewhere` with True: then this is a worker's, whose pool says it thrice, with SIGQUIT too, and once is heard.
+    `where` says how far the run is, for the line that ends it; `agreed` whether all processes of it stop together."""
 
     def __init__(self, run_id: str, *, elsewhere: Callable[[], bool] | None = None) -> None:
         self._run_id = run_id
         self._elsewhere = elsewhere
         self.where = "while it loads"
+        self.agreed = False
         self._signal: int | None = None
+        self._first = 0.0
         self._deferred = False
 
     @property
@@ -62,7 +67,8 @@ class Stops:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        taken = SIGNALS if self._elsewhere is None else (*SIGNALS, *_OF_WORKERS)
+        before = {number: signal.signal(number, self._take) for number in taken}
         try:
             yield
         finally:
@@ -93,7 +99,10 @@ class Stops:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         del frame
-        first = self._signal is None
-        self._signal = number
-        if not (self._deferred and first):
-            raise self.error("before it put its state aside" if self._deferred else self.where)
+        if self._signal is None:
+            self._signal, self._first = number, time.monotonic()
+            if self._deferred:
+                return
+        elif self._elsewhere is not None or time.monotonic() - self._first < _ECHO:
+            return
+        raise self.error("before it put its state aside" if self._deferred else self.where)
