@@ -53,7 +53,7 @@ def look(store: Store, ref: str, config: TrainConfig) -> Intent:
     source = source_of(store, found)
     refuse_early(source.rows, config, processes=config.processes)
     rows = settled(source.rows, config)
-    check_evaluation(store, config)
+    check_evaluation(store, config, found)
     check_packages(config)
     description = describe(config.model, vae=config.vae)
     check_model(description, config)
@@ -70,16 +70,21 @@ def source_of(store: Store, subset: Subset | ForeignSubset) -> PairSource:
     return from_store(store, subset)
 
 
-def check_evaluation(store: Store, config: TrainConfig) -> None:
-    """That what compares the run with its base is there: prompts to read and judges to ask."""
+def check_evaluation(store: Store, config: TrainConfig, subset: Subset | ForeignSubset) -> None:
+    """That what compares the run with its base is there: prompts to read, judges to ask, and held-out pairs."""
     if config.evaluation is None:
         return
+    from training.evaluation.implicit import held_out_pairs
     from training.evaluation.judging import ORACLE
     from training.evaluation.prompts import read_prompts
+    from training.evaluation.run import check_settings
     from workers.scorers.registry import resolve
 
     read_prompts(config.evaluation.prompts)
     resolve([judge for judge in config.evaluation.judges if judge != ORACLE], store=store)
+    check_settings(store, config.evaluation)
+    if config.evaluation.held_out is not None:
+        held_out_pairs(store, subset, config.evaluation.held_out)
 
 
 def check_packages(config: TrainConfig) -> None:

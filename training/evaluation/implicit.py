@@ -16,6 +16,7 @@ from ranking.features.pairs import PairTable
 from ranking.store.blobs import Store
 from ranking.store.snapshots import get_snapshot
 from ranking.subsets.catalog import Subset, get_subset, subset_pairs
+from ranking.subsets.foreign import ForeignSubset, foreign_pairs
 from training.blocks import HeldOutConfig
 from training.config import TrainConfig
 from training.data.material import Material
@@ -133,14 +134,23 @@ def held_out_config(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update=changes)
 
 
-def held_out_pairs(store: Store, subset: Subset, held_out: HeldOutConfig) -> PairSource:
+def held_out_pairs(store: Store, subset: Subset | ForeignSubset, held_out: HeldOutConfig) -> PairSource:
     """At most `held_out.pairs` decided pairs, of another subset or of the dataset's prompts that `subset` does not
     have, those whose ids hash lowest.
 
-    Raises UsageError where there are none, or where the other subset shares a pair with this one.
+    Raises UsageError where there are none, where the other subset shares a pair with this one, or where this store has
+    not the dataset whose other prompts are asked for.
     """
     other = None if held_out.subset is None else get_subset(store, held_out.subset)
-    trained = subset_pairs(store, subset)
+    if isinstance(subset, Subset):
+        trained = subset_pairs(store, subset)
+    elif other is not None:
+        trained = foreign_pairs(store, subset)
+    else:
+        raise UsageError(
+            f"which prompts of {subset.dataset} are outside {subset.ref} only its own store knows",
+            hint="set evaluation.held_out.subset to a subset of this store, or evaluation.held_out to null",
+        )
     with duck.connect() as con:
         con.register("trained", trained)
         if other is not None:
@@ -152,7 +162,7 @@ def held_out_pairs(store: Store, subset: Subset, held_out: HeldOutConfig) -> Pai
                     hint="choose a subset of other pairs",
                 )
             found = duck.arrow(con, _CHOSEN.format(of="candidates", limit=held_out.pairs))
-        else:
+        elif isinstance(subset, Subset):
             snapshot = get_snapshot(store, subset.snapshot.n)
             table = PairTable(store, snapshot, subset.dataset)
             con.execute(f"CREATE VIEW wide AS FROM {duck.parquet_scan([table.path])}")

@@ -47,7 +47,7 @@ class _Bench:
     store: Store
     run_id: str
     config: TrainConfig
-    subset: Subset
+    subset: Subset | ForeignSubset
     model: DiffusionModel
     output: str
     device: str
@@ -75,11 +75,10 @@ def evaluate(
         raise NotFoundError(f"run {run_id} is not done", hint="train it first")
     config = parse_config(plan.config, where=f"run {run_id}")
     settings = settings or config.evaluation or EvaluationConfig()
-    _check_ties(settings)
+    embedded = check_settings(store, settings)
     prompts = read_prompts(settings.prompts)
     output = output or run_result(store, run_id)["output"]
     judges = Judges(store, settings.judges, device)
-    embedded = _embedding_scorer(store, settings)
     content = settings.model_dump(mode="json") | {
         "prompts": prompts,
         "output": output,
@@ -94,9 +93,8 @@ def evaluate(
 
     judges.device = chosen = pick_device(device)
     found = find_subset(store, plan.subset)
-    subset = found.subset if isinstance(found, ForeignSubset) else found
     model = load_for(config, device=chosen)
-    bench = _Bench(store, run_id, config, subset, model, output, chosen)
+    bench = _Bench(store, run_id, config, found, model, output, chosen)
     tell = progress or silent
     base = draw(store, model, None, prompts, settings, batch=batch, on_images=lambda d, t: tell("base", d, t))
     run = draw(store, model, output, prompts, settings, batch=batch, on_images=lambda d, t: tell("run", d, t))
@@ -104,8 +102,8 @@ def evaluate(
     before, after = judges.scores(base), judges.scores(run)
     keep_table(store, table_key(run_id, name), base, before, after)
     # Of another store's subset neither the snapshot is here, which tells who selected it, nor a place for the verdict.
-    ours = isinstance(found, Subset)
-    selected_by, ids = selecting_scorers(store, subset) if ours else frozenset(), judges.ids()
+    ours = found if isinstance(found, Subset) else None
+    selected_by, ids = selecting_scorers(store, ours) if ours else frozenset(), judges.ids()
     evaluation = Evaluation(
         run_id=run_id,
         settings=settings.model_dump(mode="json"),
@@ -131,7 +129,7 @@ def evaluate(
         table=table_key(run_id, name),
     )
     if ours:
-        record_verdict(store, subset, _verdict(evaluation, name, config))
+        record_verdict(store, ours, _verdict(evaluation, name, config))
     return keep_evaluation(store, key, evaluation)
 
 
@@ -184,9 +182,15 @@ def _verdict(evaluation: Evaluation, name: str, config: TrainConfig) -> Verdict:
     )
 
 
-def _check_ties(settings: EvaluationConfig) -> None:
+def check_settings(store: Store, settings: EvaluationConfig) -> str | None:
+    """The scorer that tells how different images are, None where nobody does. UsageError for an unknown one, one
+    without an embedding, and ties of somebody who is no judge."""
     strangers = [name for name in settings.ties if name not in settings.judges]
     if strangers:
         raise UsageError(
             f"ties names {strangers[0]}, which is no judge", hint=f"judges are {', '.join(settings.judges)}"
         )
+    embedded = _embedding_scorer(store, settings)
+    if embedded is not None:
+        embedding_of(store, embedded)
+    return embedded

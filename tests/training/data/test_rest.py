@@ -27,6 +27,7 @@ from training.data.order import Visit
 from training.data.pairs import PairSource, from_store
 from training.data.rest import fetch_subset, from_rest, open_source
 from training.data.server import Server, ServerError
+from training.intent import look
 from training.models.load import load_model
 
 
@@ -93,6 +94,17 @@ def test_a_run_is_planned_on_a_fetched_subset_which_is_no_subset_of_this_store(
     assert fetch_subset(ours, server.url, name).ref == theirs[1]
     assert plan_run(ours, theirs[1], {"steps": 1}).subset == theirs[1]
     assert list_subsets(ours) == []
+
+
+def test_held_out_pairs_that_only_the_other_store_could_choose_are_refused_before_training(
+    theirs: tuple[Path, str], server: Told, ours: Store, tiny_model: Path
+) -> None:
+    fetched = fetch_subset(ours, server.url, theirs[1])
+    config = TrainConfig(model=str(tiny_model), device="cpu", evaluation={"held_out": {}})
+    with pytest.raises(UsageError, match=r"only its own store knows") as refused:
+        look(ours, fetched.ref, config)
+    assert "evaluation.held_out.subset" in refused.value.hint
+    assert server.images() == []
 
 
 def test_an_unknown_subset_is_refused_with_the_servers_words(server: Told, ours: Store) -> None:
