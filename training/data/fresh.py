@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 
 import torch
 from torch import Tensor
@@ -74,17 +76,17 @@ class FreshLatents:
         self.stop()
         if self._workers:
             looks = (self.look(uids, framings) for uids, framings in coming)
-            self._ahead = iter(
-                DataLoader(
-                    _Seeing(),
-                    sampler=_Sequence(looks),
-                    batch_size=None,
-                    num_workers=self._workers,
-                    prefetch_factor=2,
-                    multiprocessing_context="spawn",
-                    worker_init_fn=_leave_signals,
-                )
+            loader = DataLoader(
+                _Seeing(),
+                sampler=_Sequence(looks),
+                batch_size=None,
+                num_workers=self._workers,
+                prefetch_factor=2,
+                multiprocessing_context="spawn",
+                worker_init_fn=_leave_signals,
             )
+            with _kept_from_signals():
+                self._ahead = iter(loader)
 
     def stop(self) -> None:
         """End the processes that see ahead."""
@@ -93,11 +95,15 @@ class FreshLatents:
     def seen(self, uids: Sequence[str], framings: Sequence[Framing]) -> Seen:
         """Pictures, seen ahead or now."""
         if self._ahead is not None:
-            look, seen = next(self._ahead, (None, None))
+            why = "they are asked for in another order than was said"
+            try:
+                look, seen = next(self._ahead, (None, None))
+            except RuntimeError as error:
+                look, seen, why = None, None, str(error).partition("\n")[0]
             if look is not None and seen is not None and (look.uids, look.framings) == (tuple(uids), tuple(framings)):
                 return seen
             self.stop()
-            log.warning("pictures are asked for in another order than was said; they are no longer seen ahead")
+            log.warning("pictures are no longer seen ahead: %s", why)
         return see(self.look(uids, framings))
 
     def encoded(self, seen: Seen) -> Tensor:
@@ -110,11 +116,26 @@ class FreshLatents:
         return self.encoded(seen), seen.geometry
 
 
+# What ends a run is sent to its whole group; it needs its helpers until it has put its state aside, and they go when it
+# does.
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _kept_from_signals() -> Iterator[None]:
+    # Processes that start inside inherit what is blocked, so that not even their first seconds are in danger; to this
+    # one a signal comes at the end. The tracker unblocks when it starts, hence before.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_signals(_: int) -> None:
-    # What ends a run is sent to its whole group; it needs its helpers until it has put its state aside, and they go
-    # when it does.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Seeing(Dataset[tuple[Look, Seen]]):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -226,18 +229,26 @@ def test_pairs_are_framed_to_the_bucket_of_their_winner(store: Store, tmp_path: 
                 assert (target[1] > target[0]) == (ratio > 2) and (target[1] < target[0]) == (ratio < 0.5)
 
 
-def test_pictures_seen_ahead_by_processes_are_those_seen_at_once(
-    store: Store, subset: Subset, model: DiffusionModel
+def test_pictures_seen_ahead_by_processes_are_those_seen_at_once_even_where_they_are_told_to_end_as_they_start(
+    store: Store, subset: Subset, model: DiffusionModel, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Ctrl-C and service managers signal to the whole group; a run needs its helpers until its state is aside."""
+
     def latents(workers: int, passes: list[list[Visit]]) -> list[torch.Tensor]:
         data = {"flip": True, "crop": "random", "workers": workers}
         material = made(store, subset, model, cache={"latents": False}, data=data)
         material.follow(passes)
+        helpers = active_children() if workers else []
+        assert len(helpers) >= workers
+        for number in (signal.SIGTERM, signal.SIGINT):
+            for helper in helpers:
+                os.kill(helper.pid or 0, number)
         return [material.batch(each).latents for each in passes]
 
     order = [[Visit(place, number) for place in (number, 5, 2)] for number in range(4)]
     for ahead, now in zip(latents(1, order), latents(0, order), strict=True):
         assert torch.equal(ahead, now)
+    assert "no longer seen ahead" not in caplog.text
 
 
 def test_a_picture_that_is_gone_since_the_run_began_takes_its_pair_out_of_the_loss(
