@@ -75,8 +75,9 @@ class RunFacts:
         return max(0, total - self.curves.steps_done) * seconds
 
 
-def read_run(store: Store, run_id: str, *, points: int = POINTS) -> RunFacts:
-    """Everything the store has on a run, curves of at most `points` points; NotFoundError for an unknown one."""
+def read_run(store: Store, run_id: str, *, points: int = POINTS, lease_seconds: float = 600) -> RunFacts:
+    """Everything the store has on a run, curves of at most `points` points; NotFoundError for an unknown one. It is
+    running if it gave a sign of life within `lease_seconds`."""
     plan = get_run(store, check_id("run", run_id))
     try:
         result = run_result(store, run_id)
@@ -90,7 +91,7 @@ def read_run(store: Store, run_id: str, *, points: int = POINTS) -> RunFacts:
         curves = curves_of(word.records if word is not None else [], plan.config, points=points)
     return RunFacts(
         plan=plan,
-        state=run_state(store, run_id),
+        state=run_state(store, run_id, lease_seconds=lease_seconds),
         result=result,
         reason=run_death(store, run_id),
         curves=curves,
