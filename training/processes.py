@@ -15,6 +15,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from ranking.errors import PairsieveError, UsageError
+from training.loop.stops import StoppedError
 
 _PATIENCE = 20.0  # seconds a process may take to end once another has
 _LAST_WORDS = 2000
@@ -54,6 +55,8 @@ def gathered(processes: int, run_id: str) -> Iterator[None]:
     watch.start()
     try:
         yield
+    except StoppedError:
+        raise
     except Exception as error:
         if (failed := _failed(helpers)) is not None:
             raise failed from error

@@ -114,7 +114,6 @@ def train(
         return RunResult(**run_result(store, run_id))
     config = parse_config(plan.config, where=f"run {run_id}")
     subset = find_subset(store, plan.subset)
-    ears = Ears(progress or silent, say or (lambda _: None), on_step or (lambda _: None))
     if isinstance(subset, Subset):
         # Before anything of it is read, so that no collection retires what this run cites.
         pin(store, "training", run_id, get_snapshot(store, subset.snapshot.n), why=f"run on {subset.ref}")
@@ -122,6 +121,7 @@ def train(
     if from_scratch:
         drop_checkpoints(store, run_id)
     stops = Stops(run_id, elsewhere=stop)
+    ears = Ears(progress or silent, say or (lambda _: None), on_step or (lambda _: None))
     with stops.listening(), beating(store, run_id), clear_of_memory(config):
         work = _Work(store, run_id, config, subset, attempt, ears, stops)
         result = work.train()
@@ -149,8 +149,12 @@ def follow(store: Store, run_id: str) -> None:
     config = parse_config(get_run(store, run_id).config, where=f"run {run_id}")
     subset = find_subset(store, get_run(store, run_id).subset)
     stops = Stops(run_id)
-    with stops.listening(), clear_of_memory(config):
-        _Work(store, run_id, config, subset, attempt=None, ears=Ears(), stops=stops).train()
+    try:
+        with stops.listening(), clear_of_memory(config):
+            _Work(store, run_id, config, subset, attempt=None, ears=Ears(), stops=stops).train()
+    except StoppedError:
+        if not stops.agreed:  # otherwise the first process says it
+            raise
 
 
 @dataclass
@@ -229,6 +233,7 @@ class _Work:
                     if stop or (due and training.step < steps):
                         checkpoints.put(training, watching)
                     if stop:
+                        self.stops.agreed = True
                         raise self.stops.error(f"before step {training.step} of {steps}, and its state is put aside")
                 self._look(training, watching)
                 # So that what comes now, and may take hours, costs no step where it is cut off.
