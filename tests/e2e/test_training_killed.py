@@ -1,5 +1,5 @@
-"""A training through the real command line that is told to stop, then killed, then run again: nothing of it is lost,
-and it is bit for bit the training that nobody disturbed."""
+"""A training through the real command line that is told to stop, goes on, is killed, and goes on to its end: nothing of
+it is lost, and it is bit for bit the training that nobody disturbed."""
 
 import json
 import re
@@ -26,6 +26,15 @@ STEPS = 40
 CLOCKS = ("seconds", "pairs_per_second", "memory")
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As in the processes, so that sums are of one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
     (tmp_path / "logs").mkdir()
@@ -49,6 +58,7 @@ def weights(store: Store, output: str) -> dict[str, torch.Tensor]:
     return load_file(store.local(key))
 
 
+@pytest.mark.timeout(900)  # two processes that import all of diffusers, and wait for their turn on a busy machine
 def test_a_training_that_is_stopped_and_then_killed_ends_as_if_nothing_had_happened(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +86,7 @@ def test_a_training_that_is_stopped_and_then_killed_ends_as_if_nothing_had_happe
     first = processes.start(*words)
     processes.wait_for("a checkpoint", lambda: reached(3), every=0.02)
     first.send_signal(signal.SIGTERM)
-    assert first.wait(60) == 143, processes.logs()
+    assert first.wait(240) == 143, processes.logs()
     told = re.search(r"stopped before step (\d+) of 40, and its state is put aside", processes.logs())
     assert told, processes.logs()
     stopped = int(told[1])
@@ -88,9 +98,12 @@ def test_a_training_that_is_stopped_and_then_killed_ends_as_if_nothing_had_happe
     second.wait(60)
     assert f"goes on from its checkpoint at step {stopped}" in processes.logs()
 
-    result = json.loads(processes.run(*words, "--json"))["result"]
-    assert result["resumed"] >= stopped + 3
+    assert "kernels-community" not in processes.logs(), "what bitsandbytes says when diffusers imports it"
+
     (run,) = list_runs(store)
+    monkeypatch.setenv("PAIRSIEVE_CACHE", str(tmp_path / "cache"))
+    result = train(store, run.run_id)
+    assert result.resumed >= stopped + 3
     assert len(run_attempts(store, run.run_id)) == 3
 
     monkeypatch.setenv("PAIRSIEVE_CACHE", str(tmp_path / "other-cache"))
@@ -98,14 +111,9 @@ def test_a_training_that_is_stopped_and_then_killed_ends_as_if_nothing_had_happe
     (tmp_path / "again").mkdir()
     undisturbed = all_pairs(calm, tmp_path / "again", rows(12))
     plan = plan_run(calm, undisturbed.ref, load_config(None, settings).model_dump(mode="json"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        expected = train(calm, plan.run_id)
-    finally:
-        torch.set_num_threads(threads)
+    expected = train(calm, plan.run_id)
     lines = measured(calm, expected.output)
     assert [line["step"] for line in lines] == list(range(STEPS))
-    assert measured(store, result["output"]) == lines
-    mine = weights(store, result["output"])
+    assert measured(store, result.output) == lines
+    mine = weights(store, result.output)
     assert all(torch.equal(mine[name], value) for name, value in weights(calm, expected.output).items())
