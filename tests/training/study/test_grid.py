@@ -104,6 +104,13 @@ def test_axes_that_do_not_fit_are_named_in_one_line(changes: dict[str, Any], exp
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["closed-loop", "closed-loop-guarded"])
+def test_the_examples_are_grids(name: str) -> None:
+    grid = load_grid(Path(__file__).parents[3] / "examples" / f"{name}.yaml")
+    assert grid.name == name
+    assert list(grid.axes)[-1] == "budget.percent"
+
+
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0"])
 def test_a_part_is_one_of_so_many(text: str) -> None:
     assert parse_part("2/4") == (1, 4)
