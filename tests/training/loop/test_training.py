@@ -176,7 +176,7 @@ def test_a_state_of_another_config_is_refused_before_anything_changes(
     averaged.save(tmp_path)
     with pytest.raises(PairsieveError, match="another model or config"):
         training(fresh(), config_of()).load(tmp_path)
-    damaged = tmp_path / "state.safetensors"
+    damaged = tmp_path / "state-00001-of-00001.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     with pytest.raises(PairsieveError, match="cannot be read"):
         training(fresh(), config_of(ema={})).load(tmp_path)
@@ -229,7 +229,7 @@ def test_fp16s_scale_is_part_of_the_state(fresh: Fresh, config_of: Configured, t
     run.material.weight[:] = math.inf
     steps(run, 2)
     run.save(tmp_path)
-    assert json.loads((tmp_path / "state.json").read_text())["scaler"]["scale"] == 65536 / 4
+    assert json.loads((tmp_path / "state.json").read_text())["numbers"]["scaler"]["scale"] == 65536 / 4
     resumed = training(fresh(), config_of(precision="fp16"))
     resumed.load(tmp_path)
     resumed.save(tmp_path / "again")
