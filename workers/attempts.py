@@ -17,7 +17,7 @@ from workers.identity import is_gone, worker_name
 
 SignState = Literal["running", "failed", "released"]
 
-_ENVIRONMENT = ("source-gone", "source-changed", "store-unusable", "canary")
+_ENVIRONMENT = ("source-gone", "source-changed", "store-unusable", "unreachable", "canary")
 """Error codes that say something about this machine now, not about the slice; such a try does not count."""
 
 _ASIDE = b"aside"

@@ -63,10 +63,11 @@ def failing_with(error: BaseException) -> Any:
     return fail
 
 
+@pytest.mark.parametrize("code", ["source-gone", "unreachable"])
 def test_what_fails_because_of_this_machine_is_tried_again_and_does_not_count(
-    store: Store, run: str, monkeypatch: pytest.MonkeyPatch
+    code: str, store: Store, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "load_material", failing_with(SourceError("gone", code="source-gone")))
+    monkeypatch.setattr(trainer, "load_material", failing_with(SourceError("gone", code=code)))
     train_run(run)
     assert run_death(store, run) is None
     assert counted_run_attempts(store, run) == 0
