@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from service.console import out
+from service.dashboard.text import size
+from training.progress import roughly
 
 if TYPE_CHECKING:
     from training.config import TrainConfig
     from training.intent import Intent
     from training.loop.budget import Budget
+    from training.loop.hours import Hours
 
 
-def plan_of(intent: Intent, *, run: str, state: str) -> dict[str, Any]:
-    """The plan as plain JSON: bytes, counts and the whole config."""
+def plan_of(intent: Intent, hours: Hours | None, *, run: str, state: str) -> dict[str, Any]:
+    """The plan as plain JSON: bytes, counts, seconds and the whole config."""
     return {
         "run": run,
         "state": state,
@@ -33,16 +37,17 @@ def plan_of(intent: Intent, *, run: str, state: str) -> dict[str, Any]:
         },
         "device": intent.device,
         "budget": intent.budget.plain(),
+        "seconds": None if hours is None else asdict(hours) | {"total": hours.total},
         "config": intent.config.model_dump(mode="json"),
     }
 
 
-def print_plan(intent: Intent, *, run: str, state: str) -> None:
+def print_plan(intent: Intent, hours: Hours | None, *, run: str, state: str) -> None:
     """Lines of a name and what there is to say of it, then what one should know."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, text in _lines(intent, run, state):
+    for name, text in _lines(intent, hours, run, state):
         grid.add_row(name, Text(text))
     out.print(grid)
     if intent.budget.notes:
@@ -53,7 +58,7 @@ def print_plan(intent: Intent, *, run: str, state: str) -> None:
     out.print()
 
 
-def _lines(intent: Intent, run: str, state: str) -> Iterator[tuple[str, str]]:
+def _lines(intent: Intent, hours: Hours | None, run: str, state: str) -> Iterator[tuple[str, str]]:
     config, budget, subset = intent.config, intent.budget, intent.subset
     yield "run", f"{run}, {state}"
     source = f", from {intent.url}" if intent.url else ""
@@ -74,6 +79,7 @@ def _lines(intent: Intent, run: str, state: str) -> Iterator[tuple[str, str]]:
     yield "learning rate", f"{budget.learning_rate:.4g} with {config.optimiser}, {_schedule(config)}"
     yield "memory", _memory(budget, intent.device, config.precision)
     yield "disk", _disk(config, budget)
+    yield "time", _time(hours)
     if config.evaluation is not None:
         judges = ", ".join(config.evaluation.judges)
         yield "evaluation", f"{config.evaluation.images_per_prompt} images a prompt, judged by {judges}"
@@ -116,6 +122,18 @@ def _memory(budget: Budget, device: str, precision: str) -> str:
     return f"about {size(memory.total)} of {size(memory.available)} free on {device}, in {precision}: {told}"
 
 
+def _time(hours: Hours | None) -> str:
+    if hours is None:
+        return "not estimated: the device has no room for a trial now"
+    parts = {
+        "caches at most": hours.caches,
+        f"steps of {roughly(hours.step)}": hours.training,
+        "drawing for the evaluation": hours.evaluation,
+    }
+    told = ", ".join(f"{name} {roughly(seconds)}" for name, seconds in parts.items() if seconds >= 1)
+    return f"about {roughly(hours.total)}" + (f": {told}" if told else "")
+
+
 def _disk(config: TrainConfig, budget: Budget) -> str:
     wanted = config.checkpoints
     often = [
@@ -124,18 +142,15 @@ def _disk(config: TrainConfig, budget: Budget) -> str:
     ]
     when = " or ".join(each for each in often if each)
     disk = budget.disk
-    parts = {"latents": disk.latents, "prompts": disk.prompts, "reference errors": disk.reference}
+    parts = {
+        "latents": disk.latents,
+        "prompts": disk.prompts,
+        "reference errors": disk.reference,
+        "CLIP's vectors": disk.features,
+    }
     caches = ", ".join(f"{name} {size(number)}" for name, number in parts.items() if number)
     kept = f"checkpoints at most {size(disk.checkpoints)}, " + (f"every {when}" if when else "where it is stopped")
     return f"{kept}, model {size(disk.model)}" + (f", caches at most {size(disk.caches)}: {caches}" if caches else "")
-
-
-def size(number: float) -> str:
-    """Bytes for people."""
-    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= least:
-            return f"{number / least:,.3g} {unit}" if number < 100 * least else f"{number / least:,.0f} {unit}"
-    return f"{number:.0f} B"
 
 
 def _count(number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -10,9 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from workers.scorers.base import Batch, Embed, Floats, ScorerSpec
+from ranking.errors import UsageError
+from training.blocks import TOYWORLD
+from workers.scorers.base import Batch, Embed, EmbeddingSpec, Floats, ScorerSpec
+from workers.scorers.registry import choose
 from workers.scorers.runtime import Runtime, make_runtime
 from workers.scorers.trained import kept
+
+AUTO = "auto"
+_CLIPS = ("workers.scorers.clip:clip_score", "workers.scorers.clip:preference")
+_WIDEST = 1280  # no CLIP of the catalogue is wider; for sizes alone
+
+
+def embedding_scorer(wanted: str, model: str) -> ScorerSpec:
+    """The scorer whose embedding is meant; "auto" is clip-toy for Toyworld's model and clip-l14 for others. Of a scorer
+    that is a CLIP and keeps no embedding in the store, as clip-h14, its towers' own.
+
+    Raises UnknownNameError, and UsageError for a scorer without an embedding.
+    """
+    if wanted == AUTO:
+        wanted = "clip-toy" if model == TOYWORLD else "clip-l14"
+    spec = choose(wanted)
+    if spec.embedding is None and spec.factory in _CLIPS:
+        spec = replace(spec, embedding=EmbeddingSpec(spec.name, "workers.scorers.clip:embeddings", _WIDEST))
+    if spec.embedding is None:
+        raise UsageError(f"scorer {wanted} has no embedding", hint="set method.embedding to clip-l14")
+    return spec
 
 
 class Embedder:

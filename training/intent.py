@@ -14,12 +14,14 @@ from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from ranking.subsets.foreign import ForeignSubset, find_subset
 from training.caches.inventory import kept_bytes
+from training.caches.provide import check_features
 from training.config import TrainConfig
 from training.data.pairs import PairSource, from_store
 from training.data.preparing import refuse_early, settled
 from training.data.rest import from_rest
 from training.data.rows import PairRows
 from training.loop.budget import Budget, budget_of
+from training.loop.hours import Hours, hours_of
 from training.models.describe import Description, describe, meta_denoiser
 from workers.scorers.runtime import pick_device
 
@@ -43,8 +45,8 @@ class Intent:
 
 
 def look(store: Store, ref: str, config: TrainConfig) -> Intent:
-    """Look at subset, pairs, evaluation, packages, model, device and disk, in this order. No weight is read, and no
-    picture.
+    """Look at subset, pairs, the method's embedding, evaluation, packages, model, device and disk, in this order. No
+    weight is read, and no picture.
 
     Raises PairsieveError, mostly UsageError, in one line that says what to do.
     """
@@ -53,6 +55,7 @@ def look(store: Store, ref: str, config: TrainConfig) -> Intent:
     source = source_of(store, found)
     refuse_early(source.rows, config, processes=config.processes)
     rows = settled(source.rows, config)
+    check_features(config)
     check_evaluation(store, config, found)
     check_packages(config)
     description = describe(config.model, vae=config.vae)
@@ -61,6 +64,21 @@ def look(store: Store, ref: str, config: TrainConfig) -> Intent:
     budget = budget_of(config, rows, description, device=device)
     check_room(store, budget, config)
     return Intent(config, subset, url, source, rows, description, device, budget)
+
+
+def expected_hours(intent: Intent) -> Hours | None:
+    """How long the run will take, from a trial on its device; None where the device has no room for one now."""
+    from training.evaluation.prompts import read_prompts
+
+    wanted = intent.config.evaluation
+    return hours_of(
+        intent.config,
+        intent.rows,
+        intent.description,
+        device=intent.device,
+        side=intent.budget.resolution,
+        drawn=len(read_prompts(wanted.prompts)) * wanted.images_per_prompt if wanted is not None else 0,
+    )
 
 
 def source_of(store: Store, subset: Subset | ForeignSubset) -> PairSource:

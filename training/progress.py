@@ -10,3 +10,10 @@ Progress = Callable[[str, int, int], None]
 
 def silent(*_: object) -> None:
     """Progress that nobody watches."""
+
+
+def roughly(seconds: float) -> str:
+    """A span of time that was estimated, for people."""
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"

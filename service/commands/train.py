@@ -137,18 +137,19 @@ def _plan(store: Store, subset: str, config: TrainConfig, *, json: bool, quiet: 
     from service.run_plan import plan_of, print_plan
 
     with waiting("looking at subset and model", quiet=json):
-        from training.intent import look
+        from training.intent import expected_hours, look
 
         intent = look(store, subset, config)
+        hours = expected_hours(intent)
     run = run_id_of(intent.subset.ref, config.model_dump(mode="json"))
     state = "new"
     if is_planned(store, run) and run_state(store, run) == "done":
         state = "done"
     elif checkpoints := list_checkpoints(store, run):
         state = f"goes on from step {checkpoints[-1].step}"
-    plan = plan_of(intent, run=run, state=state)
+    plan = plan_of(intent, hours, run=run, state=state)
     if not quiet:
-        print_json(plan) if json else print_plan(intent, run=run, state=state)
+        print_json(plan) if json else print_plan(intent, hours, run=run, state=state)
     return plan
 
 

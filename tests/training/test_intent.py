@@ -52,6 +52,7 @@ def test_checkpointing_and_adapters_take_less_memory(store: Store, subset: Subse
     [
         ({"model": "/nowhere/model"}, "/nowhere/model"),
         ({"method": "rpo", "batch": 1}, "1 pair"),
+        ({"method": "rpo"}, "clip-l14"),  # its weights are not here
         ({"evaluation": {"prompts": "/nowhere.txt"}}, "nowhere.txt"),
         ({"evaluation": {"judges": ["magic"]}}, "magic"),
         ({"evaluation": {"ties": {"magic": 1.0}}}, "magic, which is no judge"),

@@ -4,7 +4,7 @@ store where a scorer kept it, else computed, and kept here either way."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ranking.errors import UsageError
 from ranking.names import sha256_hex
-from training.blocks import TOYWORLD
 from training.caches.filling import Part
 from training.caches.places import Identity
 from training.caches.seeing import seen
@@ -25,32 +23,12 @@ from training.caches.work import Work
 from training.data.pairs import PairSource
 from training.data.rows import PairRows
 from training.embedding import Embedder
-from workers.scorers.base import EmbeddingSpec, Floats, ScorerSpec
-from workers.scorers.registry import choose
+from workers.scorers.base import Floats, ScorerSpec
 
 VERSION = 1
 """To be raised when a vector is made or named otherwise than before."""
 
-AUTO = "auto"
 _AT_ONCE = 64
-_CLIPS = ("workers.scorers.clip:clip_score", "workers.scorers.clip:preference")
-_WIDEST = 1280  # no CLIP of the catalogue is wider; for sizes alone
-
-
-def embedding_scorer(wanted: str, model: str) -> ScorerSpec:
-    """The scorer whose embedding is meant; "auto" is clip-toy for Toyworld's model and clip-l14 for others. Of a scorer
-    that is a CLIP and keeps no embedding in the store, as clip-h14, its towers' own.
-
-    Raises UnknownNameError, and UsageError for a scorer without an embedding.
-    """
-    if wanted == AUTO:
-        wanted = "clip-toy" if model == TOYWORLD else "clip-l14"
-    spec = choose(wanted)
-    if spec.embedding is None and spec.factory in _CLIPS:
-        spec = replace(spec, embedding=EmbeddingSpec(spec.name, "workers.scorers.clip:embeddings", _WIDEST))
-    if spec.embedding is None:
-        raise UsageError(f"scorer {wanted} has no embedding", hint="set method.embedding to clip-l14")
-    return spec
 
 
 def features_identity(spec: ScorerSpec) -> Identity:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ranking.errors import PairsieveError
 from training.caches.encoding import as_in_training, encode_texts
-from training.caches.features import KeptFeatures, embedding_scorer, features_work
+from training.caches.features import KeptFeatures, features_work
 from training.caches.latents import KeptLatents, LatentsWork, latents_work
 from training.caches.prompts import KeptPrompts, prompts_work
 from training.caches.reference import reference_work
@@ -22,6 +22,7 @@ from training.data.looks import Looks
 from training.data.pairs import PairSource
 from training.data.protocols import Latents, Prompts
 from training.data.rows import PairRows
+from training.embedding import embedding_scorer
 from training.methods.needs import needs
 from training.methods.options import Rpo
 from training.models.base import DiffusionModel

@@ -12,7 +12,7 @@ from training.caches.filling import Make, fill
 from training.caches.places import check_room, readable
 from training.caches.shelf import Keys, Shelf
 from training.denormals import denormals_flushed
-from training.progress import Progress, silent
+from training.progress import Progress, roughly, silent
 
 _WARM_UP = 32
 _WORTH_TIMING = 8 * _WARM_UP
@@ -35,7 +35,7 @@ class Estimate:
         """A sentence for people."""
         if not self.missing:
             return f"All {self.rows:,} {self.what} are kept since before."
-        takes = "" if self.seconds is None else f", about {_readable_time(self.seconds)}"
+        takes = "" if self.seconds is None else f", about {roughly(self.seconds)}"
         return f"Of {self.rows:,} {self.what}, {self.missing:,} are to be made: {readable(self.bytes)} on disk{takes}."
 
 
@@ -93,9 +93,3 @@ class Work:
                 if part:
                     self.shelf.put(self.keys[part], rows)
         return time.monotonic() - started
-
-
-def _readable_time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -11,9 +11,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from training.config import TrainConfig
+from training.dtypes import DTYPES
 from training.models.describe import Description
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class _Fused(TorchFunctionMode):
@@ -40,7 +39,7 @@ def activations_of(config: TrainConfig, description: Description, denoiser: Any,
     beside it what one of them keeps when it runs again, which is not known and taken as a tenth of all."""
     from training.models.lora import add_adapters
 
-    dtype = _DTYPES[config.precision]
+    dtype = DTYPES[config.precision]
     torch.nn.Module.to(denoiser, dtype)  # not the model's own, which would speak of modules that are not here
     denoiser.requires_grad_(config.lora is None)
     if config.lora is not None:

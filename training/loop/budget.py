@@ -13,8 +13,10 @@ import torch
 from training.blocks import TOYWORLD
 from training.config import TrainConfig
 from training.data.rows import PairRows
+from training.embedding import embedding_scorer
 from training.loop.activations import activations_of
 from training.methods.needs import needs
+from training.methods.options import Rpo
 from training.models.describe import Description, meta_denoiser
 from training.models.lora import adapter_weights
 
@@ -53,11 +55,12 @@ class Disk:
     latents: int
     prompts: int
     reference: int
+    features: int
 
     @property
     def caches(self) -> int:
         """What lies outside the store."""
-        return self.latents + self.prompts + self.reference
+        return self.latents + self.prompts + self.reference + self.features
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,17 @@ def _caches(config: TrainConfig, rows: PairRows, description: Description, *, si
         "latents": len(rows.images) * latents * each if config.cache.latents else 0,
         "prompts": (rows.prompts + 1) * states * each if config.cache.prompts else 0,
         "reference": len(rows) * draws * 2 * 4,
+        "features": (len(rows.images) + rows.prompts) * _feature_bytes(config),
     }
+
+
+def _feature_bytes(config: TrainConfig) -> int:
+    """Of what CLIP says of a picture or a prompt, float16."""
+    if not isinstance(config.method, Rpo):
+        return 0
+    embedding = embedding_scorer(config.method.embedding, config.model).embedding
+    assert embedding is not None
+    return 2 * embedding.dim
 
 
 def _notes(config: TrainConfig, pairs: int, memory: Memory) -> Sequence[str]:

@@ -163,6 +163,15 @@ def meta_denoiser(family: Family, config: Mapping[str, Any]) -> Any:
         return UNet2DConditionModel.from_config(dict(config))
 
 
+def meta_vae(config: Mapping[str, Any]) -> Any:
+    """A VAE of this config without weights, on the meta device."""
+    import torch
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    with torch.device("meta"):
+        return AutoencoderKL.from_config(dict(config))
+
+
 def _read(source: Source, path: Path) -> dict[str, Any]:
     where = path.relative_to(source.folder)
     try:
@@ -287,14 +296,12 @@ def _latent_channels(vae: Mapping[str, Any]) -> int:
 
 def _parameters(family: Family, configs: Mapping[str, dict[str, Any]]) -> dict[str, int]:
     import torch
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     with torch.device("meta"):
-        vae = AutoencoderKL.from_config(dict(configs["vae"]))
         texts = [_meta_text(config) for part, config in configs.items() if part.startswith("text_encoder")]
     return {
         "denoiser": _count(meta_denoiser(family, configs[_DENOISER[family]])),
-        "vae": _count(vae),
+        "vae": _count(meta_vae(configs["vae"])),
         "text": sum(_count(text) for text in texts),
     }
 

@@ -45,6 +45,12 @@ def is_due(config: SampleConfig, step: int, *, steps: int) -> bool:
     return step % config.every == 0 or step == steps
 
 
+def images_drawn(config: SampleConfig, *, steps: int) -> int:
+    """How many images all grids of a run come to."""
+    grids = len({*range(0, steps, config.every), steps})
+    return grids * (len(config.prompts) or _PROMPTS) * config.images_per_prompt
+
+
 def prompts_of(config: SampleConfig, captions: Sequence[str]) -> list[str]:
     """The config's prompts, or else the first four different ones of `captions`."""
     return list(config.prompts) or list(dict.fromkeys(caption for caption in captions if caption))[:_PROMPTS]

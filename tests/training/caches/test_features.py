@@ -12,7 +12,7 @@ from ranking.errors import PairsieveError, UsageError
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from training.caches import features
-from training.caches.features import embedding_scorer, features_work
+from training.caches.features import features_work
 from training.data.order import Visit
 from training.data.pairs import from_store
 from training.loop.training import Training
@@ -99,11 +99,3 @@ def test_a_bad_embedding_is_refused_before_anything_is_encoded(
     with pytest.raises(PairsieveError, match="clip-l14"):  # its weights are not here
         material_of(store, subset, config_of(tiny_model, method={"name": "rpo"}))
     assert not cache.exists()
-
-
-def test_the_embedding_follows_from_the_model_unless_it_is_named() -> None:
-    assert embedding_scorer("auto", "toyworld").name == "clip-toy"
-    assert embedding_scorer("auto", "some/model").name == "clip-l14"
-    assert embedding_scorer("clip-toy", "some/model").name == "clip-toy"
-    wide = embedding_scorer("clip-h14", "some/model").embedding
-    assert wide is not None and wide.name == "clip-h14", "a CLIP that keeps no embedding has one all the same"
