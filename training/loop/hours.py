@@ -23,8 +23,8 @@ from training.models.describe import Description, meta_denoiser, meta_vae
 from training.watch.samples import images_drawn
 
 _WHOLE = 100e6  # weights; a denoiser of fewer is timed as a whole, as its small products are what takes the time
-_CPU_WORK = 20e9  # FLOP that are timed on a CPU, if one image does not take more
-_MOST, _LONG_ENOUGH, _TOO_LONG = 20, 0.3, 1.0  # calls, and seconds of them together
+_CPU_WORK = 4e9  # FLOP that are timed on a CPU, if one image does not take more
+_MOST, _LONG_ENOUGH, _TOO_LONG = 20, 0.2, 1.0  # calls, and seconds of them together
 
 
 @dataclass(frozen=True)
