@@ -21,9 +21,10 @@ class Estimate:
     high: float
 
     @classmethod
-    def of(cls, value: float, drawn: Floats) -> Estimate:
-        """With the percentile bootstrap's interval of the finite among `drawn` values; NaN ends where none is."""
-        known = drawn[np.isfinite(drawn)]
+    def of(cls, value: float, drawn: Floats, *, clusters: int | None = None) -> Estimate:
+        """With the percentile bootstrap's interval of the finite among `drawn` values; NaN ends where none is, or where
+        a single cluster was drawn from, again and again."""
+        known = drawn[np.isfinite(drawn)] if clusters != 1 else drawn[:0]
         low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
         return cls(float(value), float(low), float(high))
 
@@ -31,6 +32,13 @@ class Estimate:
 def effective(whole: Floats) -> float:
     """As how many independent things clusters of these sizes count at least (Kish): (Σ n)² / Σ n²."""
     return float(whole.sum() ** 2 / (whole**2).sum()) if whole.any() else 0.0
+
+
+def resampled_share(share: float, drawn: Floats, n: float) -> Estimate:
+    """A share with the percentile bootstrap's interval of `drawn` ones, or, where no resample knows another share (all
+    or none, one cluster, clusters all alike), with Wilson's as of n independent things."""
+    found = Estimate.of(share, drawn)
+    return wilson(share, n) if found.low == found.high else found
 
 
 def wilson(share: float, n: float) -> Estimate:

@@ -29,7 +29,7 @@ def diversity(
     of: str, base: NDArray[np.float32], run: NDArray[np.float32], prompts: list[str], *, seed: int = 0
 ) -> Diversity | None:
     """From unit embeddings (N, d) of equal prompts; None where no prompt has two images. Intervals are 95 % percentile
-    bootstraps over prompts, the same prompts for base and run."""
+    bootstraps over prompts, the same prompts for base and run; a single one has none (NaN)."""
     by = ByPrompt.of(prompts)
     several = by.counts > 1
     if not several.any():
@@ -38,7 +38,7 @@ def diversity(
     picks = np.random.default_rng(seed).integers(0, len(before), (2000, len(before)))
 
     def estimate(values: Floats) -> Estimate:
-        return Estimate.of(float(values.mean()), values[picks].mean(1))
+        return Estimate.of(float(values.mean()), values[picks].mean(1), clusters=len(values))
 
     return Diversity(of, estimate(before), estimate(after), estimate(after - before), int(several.sum()))
 

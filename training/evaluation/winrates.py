@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from training.intervals import Estimate, Floats, effective, wilson
+from training.intervals import Estimate, Floats, effective, resampled_share
 
 RESAMPLES = 2000
 
@@ -100,8 +100,9 @@ def win_rate(
     """What one judge's scores of equal prompts and seeds say of `run` against `base`; a gap of at most the margin is a
     tie.
 
-    Intervals are 95 % percentile bootstraps over prompts, 2000 resamples, seeded; of a rate of 0 or 1, of which no
-    resample knows another, Wilson's interval as if each prompt were one trial.
+    Intervals are 95 % percentile bootstraps over prompts, 2000 resamples, seeded. Of a rate of which no resample knows
+    another (0, 1, one prompt, prompts that all have the same) it is Wilson's, as if each prompt were one trial; scores
+    of a single prompt have none (NaN).
     """
     if not isinstance(margin, Margin):
         margin = Margin(margin, "absolute" if margin else "none")
@@ -111,18 +112,15 @@ def win_rate(
     by = ByPrompt.of(prompts)
     picks = by.picks(seed)
 
-    def ratio(values: Floats) -> Estimate:
-        totals = by.sums(values)
-        drawn = totals[picks].sum(1) / by.counts[picks].sum(1)
-        return Estimate.of(float(values.mean()), drawn)
+    def ratios(values: Floats) -> Floats:
+        return np.asarray(by.sums(values)[picks].sum(1) / by.counts[picks].sum(1))
 
     def over_prompts(statistic: Callable[..., Floats], *values: Floats) -> Estimate:
         means = [by.means(each) for each in values]
-        return Estimate.of(float(statistic(*means)), statistic(*(each[picks] for each in means)))
+        drawn = statistic(*(each[picks] for each in means))
+        return Estimate.of(float(statistic(*means)), drawn, clusters=len(by.counts))
 
-    rate = ratio(credit)
-    if rate.value in (0.0, 1.0):
-        rate = wilson(rate.value, effective(by.counts))
+    rate = resampled_share(float(credit.mean()), ratios(credit), effective(by.counts))
     return WinRate(
         judge=judge,
         rate=rate.value,
@@ -134,7 +132,7 @@ def win_rate(
         mean_base=float(before.mean()),
         mean_run=float(after.mean()),
         credits=tuple(by.means(credit).tolist()),
-        gain=ratio(gap),
+        gain=Estimate.of(float(gap.mean()), ratios(gap), clusters=len(by.counts)),
         median_base=over_prompts(_median, before),
         median_run=over_prompts(_median, after),
         median_gain=over_prompts(lambda a, b: _median(b) - _median(a), before, after),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.intervals import Estimate, Floats, between, effective, wilson
+from training.intervals import Estimate, Floats, between, effective, resampled_share
 from training.study.judges import Reduce
 from training.study.tallies import Tally
 
@@ -21,7 +21,7 @@ _SEED = 0
 class Compared:
     """What one judge says of one arm: the mean over its seeds, the value of each, and how much more that is than the
     control `random` has (None for that itself, or where a study is without). Intervals are over prompts: percentiles of
-    the bootstrap, or of a proportion that is 0 or 1, of which no resample knows another, `wilson` and `between`."""
+    the bootstrap, or of a proportion of which no resample knows another (`resampled_share`) Wilson's and `between`."""
 
     mean: Estimate
     seeds: dict[int, float]
@@ -61,15 +61,15 @@ def compare(
     point = {arm: float(values[columns].mean()) for arm, columns in members.items()}
     drawn = {arm: draws[:, columns].mean(axis=1) for arm, columns in members.items()}
     means = {arm: Estimate.of(point[arm], drawn[arm]) for arm in members}
-    one_sided = {arm for arm in members if how == "proportion" and point[arm] in (0.0, 1.0)}
-    for arm in one_sided:
-        means[arm] = wilson(point[arm], effective(sums[1][:, members[arm]].mean(axis=1)))
+    alike = {arm for arm in members if how == "proportion" and means[arm].low == means[arm].high}
+    for arm in alike:
+        means[arm] = resampled_share(point[arm], drawn[arm], effective(sums[1][:, members[arm]].mean(axis=1)))
     found = {}
     for arm in members:
         over = None
         if baseline in members and arm != baseline:
             over = Estimate.of(point[arm] - point[baseline], drawn[arm] - drawn[baseline])
-            over = between(means[arm], means[baseline]) if one_sided & {arm, baseline} else over
+            over = between(means[arm], means[baseline]) if alike & {arm, baseline} else over
         seeds = {seed: float(values[column]) for column, (name, seed) in enumerate(cells) if name == arm}
         found[arm] = Compared(means[arm], seeds, over)
     return found

@@ -81,3 +81,14 @@ def test_where_a_margin_comes_from_is_kept_with_it() -> None:
     scores = np.float32([1.0, 1.04])
     found = win_rate("judge", scores, scores + np.float32(0.03), ["a", "b"], margin=Margin(0.05, "repeatability"))
     assert found.ties == 2 and found.margin == Margin(0.05, "repeatability")
+
+
+def test_prompts_that_are_all_alike_or_only_one_make_nobody_sure() -> None:
+    # Each prompt wins once and loses once, so that no resample has another rate than one half; Wilson's limits of 5 in
+    # 10 are 0.2366 and 0.7634.
+    half = np.tile(np.float32([1, -1]), 10)
+    found = win_rate("judge", np.zeros(20, np.float32), half, [f"p{i // 2}" for i in range(20)])
+    assert (found.rate, found.low, found.high) == pytest.approx((0.5, 0.2366, 0.7634), abs=5e-5)
+    alone = win_rate("judge", np.zeros(20, np.float32), half, ["p"] * 20)
+    assert alone.rate == 0.5 and alone.high - alone.low > 0.7
+    assert alone.gain is not None and np.isnan([alone.gain.low, alone.gain.high]).all()
