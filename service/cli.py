@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Final, cast
 
 import typer
 
-from ranking.errors import PairsieveError
+from ranking.errors import PairsieveError, UsageError
 from service.commands import (
+    attribute,
     cache,
     confidence,
     curate,
@@ -46,6 +47,10 @@ app = typer.Typer(
 
 _state = {"debug": False}
 
+_MISUSE: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+"""What every wrong word on the command line raises: unknown commands and options, missing arguments, bad values. Typer
+exports no name for it."""
+
 
 @app.callback()
 def _root(
@@ -79,6 +84,7 @@ for module in (
     curate,
     train,
     evaluate,
+    attribute,
     style,
     reward,
     study,
@@ -95,16 +101,27 @@ for module in (
 def main() -> None:
     """The console script: 0 done, 1 failed, 2 bad usage; an error is one line on standard error."""
     try:
-        app()
+        sys.exit(app(prog_name="pairsieve", standalone_mode=False))
     except PairsieveError as error:
         if _state["debug"]:
             raise
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+    except _MISUSE as error:
+        # Of a group without a command the help is all there is to say.
+        said = error.message if type(error).__name__ == "NoArgsIsHelpError" else f"error: {_in_a_line(error)}"
+        sys.stderr.write(f"{said}\n")
+        sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _in_a_line(error: typer.BadParameter) -> UsageError:
+    message = error.format_message().rstrip(".")
+    hint = f"see `{error.ctx.command_path} --help`" if error.ctx is not None else ""
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
 
 
 if __name__ == "__main__":

@@ -225,6 +225,33 @@ def test_a_wrong_word_is_named(
     assert kept == {name: data for name, data in before.items() if not name.startswith("wide/")}
 
 
+@pytest.mark.parametrize(
+    ("words", "saying"),
+    [
+        (("trane",), "'train'"),
+        (("--stor", "x", "train"), "--store"),
+        (("train", "--sbuset", "x"), "--subset"),
+        (("train", "--subset"), "'--subset' requires an argument"),
+        (("train", "--processes", "0"), "'--processes'"),
+        (("train", "best"), "`pairsieve train --help`"),
+        (("style", "measure"), "`pairsieve style measure --help`"),
+        (("toyworld", "x", "--noise-kind", "loud"), "'mixed', 'uniform', 'raters', 'hard'"),
+    ],
+)
+def test_a_command_line_that_does_not_parse_is_one_line_that_says_where_to_look(
+    words: tuple[str, ...], saying: str
+) -> None:
+    assert_refused(pairsieve(*words), status=2, saying=saying)
+
+
+@pytest.mark.parametrize("words", [(), ("style",), ("cache",)])
+def test_a_group_without_a_command_says_which_there_are(words: tuple[str, ...]) -> None:
+    done = pairsieve(*words)
+    assert done.status == 2
+    assert done.err.startswith(f"Usage: {' '.join(['pairsieve', *words])} [OPTIONS] COMMAND")
+    assert "error: " not in done.err
+
+
 def test_a_subset_that_would_be_empty_is_refused(scored: Store, tmp_path: Path) -> None:
     recipe = tmp_path / "none.yaml"
     recipe.write_text(

@@ -125,7 +125,9 @@ def read_style_set(folder: Path) -> StyleSet:
         made = StyleSet(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
         found = sha256_file(folder / REFERENCE)
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{folder} is no style set ({error})", hint="make one with `pairsieve style make`") from error
+        lacks = isinstance(error, FileNotFoundError)
+        why = f"it has no {Path(error.filename).name}" if lacks else getattr(error, "strerror", None) or error
+        raise UsageError(f"{folder} is no style set ({why})", hint="make one with `pairsieve style make`") from error
     if found != made.reference_sha256:
         raise UsageError(f"the references of {folder} are not those it was made with", hint="make the set again")
     return made
