@@ -77,7 +77,8 @@ class RunFacts:
 
 def read_run(store: Store, run_id: str, *, points: int = POINTS, lease_seconds: float = 600) -> RunFacts:
     """Everything the store has on a run, curves of at most `points` points; NotFoundError for an unknown one. It is
-    running if it gave a sign of life within `lease_seconds`."""
+    running if it gave a sign of life within `lease_seconds`. With 0 points there are no curves and no grids by time,
+    which is a small part of the work: for whoever lists many runs."""
     plan = get_run(store, check_id("run", run_id))
     try:
         result = run_result(store, run_id)
@@ -86,7 +87,8 @@ def read_run(store: Store, run_id: str, *, points: int = POINTS, lease_seconds: 
     word = told(store, run_id) if result is None else None
     kept = None if result is None else metrics_path(store, run_id, result)
     if kept is not None:
-        curves = _of_file(kept, kept.stat().st_mtime_ns, canonical_json(plan.config), points)
+        version, config = kept.stat().st_mtime_ns, canonical_json(plan.config)
+        curves = _in_full(kept, version, config, points) if points else _at_a_glance(kept, version, config)
     else:
         curves = curves_of(word.records if word is not None else [], plan.config, points=points)
     return RunFacts(
@@ -102,14 +104,14 @@ def read_run(store: Store, run_id: str, *, points: int = POINTS, lease_seconds: 
 
 
 def curves_of(records: Sequence[Record], config: Mapping[str, Any], *, points: int = POINTS) -> Curves:
-    """What records of steps say, with curves of at most `points` points."""
+    """What records of steps say, with curves of at most `points` points, none if 0."""
     recent = records[-recent_steps(len(records)) :] if records else []
     names = {name for record in recent for name in record} - {"step", "by_time"}
     return Curves(
         headline=headline(records),
         steps_done=records[-1]["step"] + 1 if records else 0,
-        series=series_of(records, points=points),
-        by_time=time_grids(records),
+        series=series_of(records, points=points) if points else [],
+        by_time=time_grids(records) if points else [],
         warnings=warnings_of(records, config),
         recent={name: fmean(values) for name in sorted(names) if (values := values_of(recent, name))},
         latest=records[-1] if records else {},
@@ -131,8 +133,22 @@ def sample_steps(store: Store, run_id: str) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
+def glance(store: Store, run_id: str) -> RunFacts:
+    """A run without its curves, as lists of runs show it; NotFoundError for an unknown one."""
+    return read_run(store, run_id, points=0)
+
+
+@lru_cache(maxsize=8192)
+def _at_a_glance(path: Path, _: int, config: bytes) -> Curves:
+    return _of_file(path, config, points=0)
+
+
 @lru_cache(maxsize=64)
-def _of_file(path: Path, _: int, config: bytes, points: int) -> Curves:
+def _in_full(path: Path, _: int, config: bytes, points: int) -> Curves:
+    return _of_file(path, config, points=points)
+
+
+def _of_file(path: Path, config: bytes, *, points: int) -> Curves:
     # Of a file beyond all bounds every other line, or fewer, are as good to draw.
     every = math.ceil(path.stat().st_size / _LARGEST) or 1
     with path.open(encoding="utf-8", errors="replace") as file:

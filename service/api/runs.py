@@ -24,7 +24,7 @@ from service.api.run_models import (
     TimeGridOut,
 )
 from service.dependencies import NoQuery, PartsDep
-from service.runs import POINTS, RunFacts, metrics_path, read_run
+from service.runs import POINTS, RunFacts, glance, metrics_path, read_run
 from service.samples import list_samples, run_samples_key, sample_picture
 from training.watch.live import told
 
@@ -44,7 +44,7 @@ class RunQuery(BaseModel):
 @router.get("")
 def list_(parts: PartsDep, _query: NoQuery) -> RunList:
     """Every run, newest first."""
-    return RunList(items=[RunOut(**row(read_run(parts.store, run.run_id))) for run in reversed(list_runs(parts.store))])
+    return RunList(items=[RunOut(**row(glance(parts.store, run.run_id))) for run in reversed(list_runs(parts.store))])
 
 
 @router.get("/{run_id}", response_model=RunDetail)

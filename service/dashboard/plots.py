@@ -20,17 +20,20 @@ _RIGHT: Final = 8
 _TOP: Final = 8
 _FOOT: Final = 22
 _HITS: Final = 48
-_KINDS: Final = ("first", "second")
+KINDS: Final = ("first", "second", "third", "fourth")
+
+_STEP: Final = f'<text x="{_LEFT - 12}" y="{_HEIGHT - 6}" text-anchor="end">step</text>'
 
 _Scale = Callable[[float], float]
 
 
 @dataclass(frozen=True)
 class Line:
-    """A series with the name that its legend has."""
+    """A series with the name that its legend has. `kind` is how it is drawn (one of KINDS), by its place if empty."""
 
     label: str
     series: Series
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def lines(
     bounds: tuple[float, float] | None = None,
     smooth: bool = True,
 ) -> Markup:
-    """At most two series over the steps: what was measured faint, with the range of its values where there are more
+    """At most four series over the steps: what was measured faint, with the range of its values where there are more
     steps than points, and the moving mean over it. `bounds` are a range that is shown at least. Empty without a
     point."""
     drawn = [line for line in drawn if line.series.step]
@@ -73,8 +76,8 @@ def lines(
         above = f"{y(level.value) - 3:.1f}"
         label = escape(level.label)
         parts.append(f'<text class="level" x="{WIDTH - _RIGHT}" y="{above}" text-anchor="end">{label}</text>')
-    for kind, line in zip(_KINDS, drawn, strict=False):
-        parts.append(_line(kind, line.series, smooth=smooth, x=x, y=y))
+    for kind, line in zip(KINDS, drawn, strict=False):
+        parts.append(_line(line.kind or kind, line.series, smooth=smooth, x=x, y=y))
     parts.append(_hits(drawn, x=x))
     ends = [(line.label, _known(line.series.smooth)) for line in drawn]
     said = "; ".join(f"{label} {number(known[0])} at first, {number(known[-1])} lately" for label, known in ends)
@@ -89,7 +92,7 @@ def heat(title: str, grid: TimeGrid, *, centre: float, reach: float | None = Non
     if not known:
         return Markup("")
     tall, wide = max(len(row) for row in grid.rows), len(grid.rows)
-    far = reach or max(abs(value - centre) for value in known) or 1.0
+    far = reach or farthest(grid, centre)
     cell_width, cell_height = (WIDTH - _LEFT - _RIGHT) / wide, (_HEIGHT - _TOP - _FOOT) / tall
     parts = []
     for place, row in enumerate(grid.rows):
@@ -109,11 +112,17 @@ def heat(title: str, grid: TimeGrid, *, centre: float, reach: float | None = Non
     floor = _HEIGHT - _FOOT
     parts.append(f'<text x="{_LEFT - 6}" y="{_TOP + 10}" text-anchor="end">noise</text>')
     parts.append(f'<text x="{_LEFT - 6}" y="{floor}" text-anchor="end">image</text>')
+    parts.append(_STEP)
     parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 6}">{grid.step[0]:,.0f}</text>')
     parts.append(f'<text x="{WIDTH - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{grid.step[-1]:,.0f}</text>')
     last = [value for value in grid.rows[-1] if value is not None]
     said = f"lately from {number(min(last))} to {number(max(last))} between ranges of time" if last else ""
     return _svg(f"{title} by diffusion time over the steps; {said}", "".join(parts))
+
+
+def farthest(grid: TimeGrid, centre: float) -> float:
+    """How far the farthest value of a grid is from `centre`; 1 where none is."""
+    return max((abs(value - centre) for row in grid.rows for value in row if value is not None), default=0.0) or 1.0
 
 
 def _range(drawn: Sequence[Line], bounds: tuple[float, float] | None) -> tuple[float, float]:
@@ -142,6 +151,7 @@ def _axes(begin: float, end: float, low: float, high: float, *, x: _Scale, y: _S
         anchor = "start" if x(tick) < _LEFT + 8 else "end" if x(tick) > WIDTH - _RIGHT - 12 else "middle"
         parts.append(f'<text x="{x(tick):.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{tick:,.0f}</text>')
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{floor}" y2="{floor}"/>')
+    parts.append(_STEP)
     return "".join(parts)
 
 
@@ -198,7 +208,8 @@ def _known(values: Sequence[float | None]) -> list[float]:
 
 def _tick(value: float) -> str:
     if value and not 1e-3 <= abs(value) < 1e5:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
+        mantissa, _, exponent = f"{value:.1e}".partition("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "−")
     return f"{value:g}".replace("-", "−")
 
 
