@@ -22,7 +22,8 @@ def diffusion_kto(
     """Mean over images of w_y · (1 − σ(y·β·(g − K))), g = r − p, y = +1 for winners and −1 for losers.
 
     Li et al. 2024 (arXiv 2404.04465), as in the authors' code. K = max(0, mean of g), detached, is the reference point:
-    an estimate of the KL divergence, and so to be taken over all images of an optimiser step and its processes.
+    an estimate of the KL divergence, and so to be taken over all images of an optimiser step and its processes. Pairs
+    count in it by their `weight`, so that one of weight 0 has no part in the step.
     `policy` and `reference` are float32 errors (2N,), winners first, then losers. ½ at the reference, where the
     gradient in an error is ±β/4 over 2N. An image that is far off, on either side, gets none.
 
@@ -31,7 +32,7 @@ def diffusion_kto(
     """
     checked(policy, reference)
     gain = reference - policy
-    point = gain.detach().mean().clamp(min=0)
+    point = _mean_gain(gain.detach(), weight).clamp(min=0)
     winner, loser = (beta * (gain - point)).chunk(2)
 
     def liked(utility: Tensor) -> Tensor:
@@ -44,3 +45,10 @@ def diffusion_kto(
     if preference is not None:
         losses = preference * losses + (1 - preference) * (disliked(winner) + liked(loser)) / 2
     return averaged(losses, winner - loser, weight)
+
+
+def _mean_gain(gain: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean over images, each counted by its pair's weight; 0 where all weigh nothing."""
+    if weight is None:
+        return gain.mean()
+    return (weight.repeat(2) * gain).sum() / (2 * weight.sum()).clamp(min=torch.finfo(gain.dtype).tiny)

@@ -37,7 +37,10 @@ def mapo(
 
 
 def _score(error: Tensor, snr: float) -> Tensor:
-    """φ, with its limit 1 where the error is 0."""
+    """φ, with its limit 1 where the error is 0. As x·e^(−x) / (1 − e^(−x)), since e^x overflows from x = 89 on, and
+    with it the gradient."""
     scaled = snr * error
     tiny = scaled.abs() < 1e-6
-    return torch.where(tiny, 1 - scaled / 2, scaled / torch.expm1(torch.where(tiny, 1.0, scaled)))
+    return torch.where(
+        tiny, 1 - scaled / 2, -scaled * torch.exp(-scaled) / torch.expm1(-torch.where(tiny, 1.0, scaled))
+    )

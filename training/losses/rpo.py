@@ -80,7 +80,8 @@ def diffusion_rpo(
       N and τ grow.
     - `diagonal` λ: λ times the mean of the pairs' own comparisons plus 1 − λ times that of the others ("RPO-diagonal"
       there, which has no weights besides); without it they have 1/N of the mean. One pair alone is all diagonal.
-    - `preference` q and `weight` w, both (N,): a comparison has the mean of its two pairs'. This is ours.
+    - `preference` q and `weight` w, both (N,): a comparison has the mean of its two pairs' q and the geometric mean of
+      their w, so that a pair of weight 0 has no part in any. This is ours.
 
     One pair is Diffusion-DPO. τ → 0 gives (L_DPO + (N − 1)·ln 2) / N where each image is closest to its own pair's;
     τ → ∞ weights of 1/N. At the reference the mean over all is ln 2. The logit is that of the pairs themselves,
@@ -95,10 +96,10 @@ def diffusion_rpo(
     weighed = logit * (omega * count if rescale else omega)
     losses = -logsigmoid(weighed)
     if preference is not None:
-        right = _of_both(preference)
+        right = (preference[:, None] + preference[None, :]) / 2
         losses = right * losses - (1 - right) * logsigmoid(-weighed)
     if weight is not None:
-        losses = losses * _of_both(weight)
+        losses = losses * (weight[:, None] * weight[None, :]).sqrt()
     share = torch.full_like(losses, 1 / count)
     if diagonal is not None and count > 1:
         own = torch.eye(count, dtype=losses.dtype, device=losses.device)
@@ -106,8 +107,3 @@ def diffusion_rpo(
     if average == "rows":
         share = share * count
     return averaged((share * losses).sum(1), logit.diagonal(), None)
-
-
-def _of_both(pairs: Tensor) -> Tensor:
-    """(N, N): the mean of the winner's pair's and the loser's pair's value."""
-    return (pairs[:, None] + pairs[None, :]) / 2

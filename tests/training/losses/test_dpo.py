@@ -93,6 +93,14 @@ def test_smpo_scales_logits_by_how_decided_a_pair_is() -> None:
     assert sure.loss == diffusion_dpo(policy, reference, beta=200).loss
 
 
+def test_poly_dpo_with_smpos_labels_is_poly_dpo_of_the_scaled_logit() -> None:
+    # κ(2q − 1)·z = 2 · 0.5 · 3, of a label that smoothing by ⅛ took from 5/6 to q = ¾: 5/6 · 7/8 + 1/6 · 1/8
+    given = {"beta": 200.0, "label_smoothing": 0.125, "poly": 8.0, "smpo": 2.0, "preference": torch.tensor([5 / 6])}
+    found = diffusion_dpo(torch.tensor([0.08, 0.21]), torch.tensor([0.10, 0.20]), **given)
+    right = 1 / (1 + math.exp(-3))
+    assert found.loss.item() == pytest.approx(-math.log(right) + 8 * (1 - right), abs=1e-3)
+
+
 def test_swapping_winner_and_loser_negates_the_logit() -> None:
     policy, reference = torch.rand(8), torch.rand(8)
 

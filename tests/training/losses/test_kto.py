@@ -61,8 +61,22 @@ def test_likes_and_dislikes_have_weights_and_labels_may_be_soft() -> None:
     )
     straight = diffusion_kto(POLICY, REFERENCE, beta=100).losses
     swapped = diffusion_kto(POLICY[[2, 3, 0, 1]], REFERENCE[[2, 3, 0, 1]], beta=100).losses
-    soft = diffusion_kto(
-        POLICY, REFERENCE, beta=100, preference=torch.tensor([0.75, 1.0]), weight=torch.tensor([2.0, 1.0])
-    )
-    expected = torch.stack([2 * (0.75 * straight[0] + 0.25 * swapped[0]), straight[1]])
-    torch.testing.assert_close(soft.losses, expected)
+    soft = diffusion_kto(POLICY, REFERENCE, beta=100, preference=torch.tensor([0.75, 1.0]))
+    torch.testing.assert_close(soft.losses, torch.stack([0.75 * straight[0] + 0.25 * swapped[0], straight[1]]))
+
+
+def test_pairs_count_in_the_reference_point_by_their_weight() -> None:
+    # Mean gains of the pairs are 0.03 and 0.01, so 0.025 where the first has three times the second's weight.
+    better = REFERENCE - torch.tensor([0.04, 0.02, 0.02, 0.00])
+    found = diffusion_kto(better, REFERENCE, beta=100, weight=torch.tensor([1.5, 0.5]))
+    first = (1 - sigmoid(1.5) + sigmoid(-0.5)) / 2
+    second = (1 - sigmoid(-0.5) + sigmoid(-2.5)) / 2
+    torch.testing.assert_close(found.losses, torch.tensor([1.5 * first, 0.5 * second]), rtol=1e-3, atol=1e-4)
+
+
+def test_a_pair_of_weight_zero_has_no_part_in_the_step_and_a_step_of_such_pairs_is_zero() -> None:
+    better = REFERENCE - torch.tensor([0.04, 0.50, 0.02, 0.30])
+    alone = diffusion_kto(better[[0, 2]], REFERENCE[[0, 2]], beta=100).losses
+    found = diffusion_kto(better, REFERENCE, beta=100, weight=torch.tensor([1.0, 0.0])).losses
+    torch.testing.assert_close(found, torch.stack([alone[0], torch.tensor(0.0)]))
+    assert diffusion_kto(better, REFERENCE, beta=100, weight=torch.zeros(2)).loss == 0

@@ -47,6 +47,18 @@ def test_an_error_of_zero_has_the_limit_of_its_score_and_a_finite_gradient() -> 
     assert policy.grad.isfinite().all()
 
 
+def test_a_huge_error_has_a_score_of_zero_and_a_finite_gradient() -> None:
+    # At s·p = 200 the plain form divides by e²⁰⁰, which is no float32, and its gradient is 0 · ∞.
+    policy = torch.tensor([400.0, 0.2], requires_grad=True)
+    found = mapo(policy)
+    found.loss.backward()
+    assert found.logit is not None
+    assert found.logit.item() == pytest.approx(-1000 * phi(0.2), rel=1e-5)
+    # The margin pulls no more on the winner, its own error does; σ(−z) is 1, so the loser's slope is β·T·φ′(0.2).
+    slope = 0.1 * 1000 * (phi(0.2 + 1e-5) - phi(0.2 - 1e-5)) / 2e-5
+    torch.testing.assert_close(policy.grad, torch.tensor([1.0, slope]), rtol=1e-3, atol=1e-3)
+
+
 def test_swapping_winner_and_loser_negates_the_logit() -> None:
     policy = torch.tensor([0.3, 0.1, 0.7, 0.2])
     straight, crossed = mapo(policy).logit, mapo(torch.tensor([0.7, 0.2, 0.3, 0.1])).logit

@@ -136,15 +136,40 @@ def test_the_diagonals_share_is_what_was_asked_for() -> None:
         assert found.loss.item() == pytest.approx(expected.item(), abs=1e-4)
 
 
-def test_soft_labels_and_weights_of_a_comparison_are_the_means_of_its_two_pairs() -> None:
+def test_a_comparison_has_the_mean_of_its_pairs_labels_and_the_geometric_mean_of_their_weights() -> None:
     features = torch.eye(2)[:, None, :].expand(2, 2, 2).repeat(2, 1, 1)
     preference, weight = torch.tensor([1.0, 0.6]), torch.tensor([0.5, 1.5])
     right = torch.tensor([[1.0, 0.8], [0.8, 0.6]])
-    weights = torch.tensor([[0.5, 1.0], [1.0, 1.5]])
+    weights = torch.tensor([[0.5, math.sqrt(0.75)], [math.sqrt(0.75), 1.5]])
     straight, crossed = torch.log1p(torch.exp(-LOGITS / 2)), torch.log1p(torch.exp(LOGITS / 2))
     expected = (weights * (right * straight + (1 - right) * crossed)).mean()
     found = diffusion_rpo(POLICY, REFERENCE, features, beta=200, temperature=1e6, preference=preference, weight=weight)
     assert found.loss.item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_a_pair_of_weight_zero_has_no_part_in_any_comparison() -> None:
+    """What cannot be read any more stands in a batch as grey: with the mean of two weights it would be compared all the
+    same, at half the weight of the others."""
+    policy, reference = random_errors(3)
+    policy.requires_grad_()
+    given = {"beta": 500, "temperature": 0.1, "weight": torch.tensor([1.0, 0.0, 2.0])}
+    diffusion_rpo(policy, reference, random_features(3), **given).loss.backward()
+    assert policy.grad is not None
+    assert [bool(each) for each in policy.grad] == [True, False, True] * 2
+
+
+def test_a_winner_is_weighed_by_what_the_losers_show_and_a_loser_by_what_winners_do() -> None:
+    # Winners' images (1, 0) and (0, 1), both losers' (1, 0): the first winner has two of its kind, the second none.
+    image = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+    features = torch.stack([image, torch.zeros(4, 2)], dim=1)
+    # Over both losers of each winner the distances are equal, so all rows are (½, ½), whatever the temperature …
+    rows = diffusion_rpo(POLICY, REFERENCE, features, beta=200, temperature=0.5, combine="image")
+    torch.testing.assert_close(rows.losses, torch.log1p(torch.exp(-LOGITS / 2)).mean(1), rtol=1e-4, atol=1e-4)
+    # … and over all four they are e⁰ in the first row and e⁻² in the second, times two over their sum.
+    near = 1 / (1 + math.exp(-2))
+    weights = torch.tensor([[near, near], [1 - near, 1 - near]])
+    every = diffusion_rpo(POLICY, REFERENCE, features, beta=200, temperature=0.5, combine="image", normalise="all")
+    torch.testing.assert_close(every.losses, torch.log1p(torch.exp(-weights * LOGITS)).mean(1), rtol=1e-4, atol=1e-4)
 
 
 def test_the_order_of_pairs_is_no_matter_and_swapping_sides_negates_the_logits() -> None:
