@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ranking.errors import NotFoundError, UsageError
@@ -33,7 +34,7 @@ from training.evaluation.winrates import win_rate
 from training.models.base import DiffusionModel
 from training.models.load import load_for
 from training.progress import Progress, silent
-from training.study.arms import used_scorers
+from training.study.arms import used_of, used_scorers
 from workers.scorers.registry import choose
 from workers.scorers.runtime import pick_device
 
@@ -101,9 +102,9 @@ def evaluate(
 
     before, after = judges.scores(base), judges.scores(run)
     keep_table(store, table_key(run_id, name), base, before, after)
-    # Of another store's subset neither the snapshot is here, which tells who selected it, nor a place for the verdict.
-    ours = found if isinstance(found, Subset) else None
-    selected_by, ids = selecting_scorers(store, ours) if ours else frozenset(), judges.ids()
+    ids = judges.ids()
+    names = {judge: scorer_id.partition("@")[0] for judge, scorer_id in ids.items()}
+    selected_by = selecting_scorers(store, found, names.values())
     evaluation = Evaluation(
         run_id=run_id,
         settings=settings.model_dump(mode="json"),
@@ -118,7 +119,7 @@ def evaluate(
                 after[judge],
                 base.prompts,
                 margin=judges.margin(judge, settings.ties.get(judge), base),
-                circular=judge.partition(":")[0] in selected_by,
+                circular=names.get(judge) in selected_by,
                 scorer_id=ids.get(judge, ""),
             )
             for judge in settings.judges
@@ -128,16 +129,18 @@ def evaluate(
         implicit=_implicit(bench, settings, tell),
         table=table_key(run_id, name),
     )
-    if ours:
-        record_verdict(store, ours, _verdict(evaluation, name, config))
+    if isinstance(found, Subset):  # another store's has its place there
+        record_verdict(store, found, _verdict(evaluation, name, config))
     return keep_evaluation(store, key, evaluation)
 
 
-def selecting_scorers(store: Store, subset: Subset) -> frozenset[str]:
+def selecting_scorers(store: Store, subset: Subset | ForeignSubset, judges: Iterable[str] = ()) -> frozenset[str]:
     """The scorers by whose verdicts a subset's pairs were chosen or labelled: as judges of what was trained on it they
-    are circular."""
+    are circular. Of another store's subset, whose snapshot tells it exactly, those of `judges` that may have been."""
     from ranking.features.pairs import PairTable
 
+    if isinstance(subset, ForeignSubset):
+        return used_of(parse_recipe(subset.subset.recipe, where=f"subset {subset.ref}"), judges)
     table = PairTable(store, get_snapshot(store, subset.snapshot.n), subset.dataset)
     return used_scorers(parse_recipe(subset.recipe, where=f"subset {subset.ref}"), table)
 

@@ -152,7 +152,7 @@ def _model_judge(name: str, spec: StudySpec, table: PairTable, *, known: list[st
             from workers.scorers.registry import specs
 
             raise UnknownNameError.among("judge", name, [*known, *specs(table.store)]) from error
-        scorers = (name,)
+        scorers = (found.partition("@")[0],)  # whatever precision or fingerprint it was named by
     if spec.train is None:
         raise UsageError(
             f"judge {name} judges trained models, and study {spec.name} trains none",

@@ -1,6 +1,7 @@
 """What an evaluation leaves: beside the run, beside the subset, and what says that a judge is circular."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,17 @@ from typer.testing import CliRunner
 from ranking.runs import plan_run
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
+from ranking.subsets.foreign import ForeignSubset
+from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.verdicts import read_verdicts
 from service.cli import app
 from training.blocks import EvaluationConfig, HeldOutConfig, LoraConfig
 from training.config import TrainConfig
 from training.evaluation.compare import best_by_median, head_to_head
 from training.evaluation.records import list_evaluations, read_table
-from training.evaluation.run import evaluate
+from training.evaluation.run import evaluate, selecting_scorers
 from training.trainer import train
+from workers.scorers.registry import resolve
 
 
 def trained(store: Store, subset: Subset, model: Path, **changes: object) -> str:
@@ -84,11 +88,10 @@ def test_a_judge_that_chose_the_pairs_is_circular_and_records_come_back_as_they_
     store: Store, subset: Subset, tiny_model: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = trained(store, subset, tiny_model)
+    judge = resolve(["technical"])["technical"]  # by its full id: it is the same scorer, however it is named
     settings = EvaluationConfig(
-        prompts=prompts, images_per_prompt=1, inference_steps=1, judges=("technical",), held_out=HeldOutConfig(draws=2)
+        prompts=prompts, images_per_prompt=1, inference_steps=1, judges=(judge,), held_out=HeldOutConfig(draws=2)
     )
-    from training.evaluation.run import selecting_scorers
-
     assert selecting_scorers(store, subset) == {"fixed"}  # the scorer that its recipe names
     monkeypatch.setattr("training.evaluation.run.selecting_scorers", lambda *_: frozenset({"technical"}))
     # Every prompt of that dataset was trained on, so nothing is held out.
@@ -98,3 +101,19 @@ def test_a_judge_that_chose_the_pairs_is_circular_and_records_come_back_as_they_
     assert found.judges[0].circular and read_verdicts(store, subset)[0].judges[0].circular
     assert found.implicit is None and list_evaluations(store, run) == [found]
     assert not math.isnan(found.judges[0].low)
+
+
+def test_of_another_stores_subset_the_recipe_says_who_may_have_chosen_its_pairs(store: Store, subset: Subset) -> None:
+    judges = ("clip-l14", "technical", "mps")
+    metric = {"name": "margin", "scorer": "clip-l14"}
+    for changes, expected in (
+        ({"metric": metric}, {"clip-l14"}),
+        ({"metric": metric, "labels": {"relabel": "mps"}}, {"clip-l14", "mps"}),
+        ({"metric": {"name": "random"}, "where": {"field": "technical.gap", "op": "gt", "value": 0}}, {"technical"}),
+        ({"metric": {"name": "label-confidence"}}, set(judges)),
+        ({"metric": {"name": "random"}, "weights": "label_confidence"}, set(judges)),
+        ({"metric": {"name": "random"}}, set()),
+    ):
+        recipe = {"name": "r", "dataset": "pets", "take": {"count": 1}} | changes
+        there = ForeignSubset(replace(subset, recipe=parse_recipe(recipe).canonical()), "", None)
+        assert selecting_scorers(store, there, judges) == expected

@@ -12,12 +12,15 @@ from command_line import pairsieve
 from scored import score_all
 
 from ranking.audit import audit
+from ranking.features.pairs import PairTable
 from ranking.errors import EmptySubsetError, PairsieveError, UnknownNameError, UsageError
 from ranking.runs import list_runs
 from ranking.studies import filled, get_study, list_studies, study_result
 from ranking.subsets.catalog import get_subset, subset_pairs
+from ranking.subsets.recipe import parse_recipe
 from training.evaluation.prompts import read_prompts
 from training.study import run as module
+from training.study.arms import used_of, used_scorers
 from training.study.report import page
 from training.study.result import to_csv
 from training.study.run import begin_study, plan_of, run_study
@@ -121,6 +124,12 @@ def test_an_arm_that_filters_by_the_votes_of_all_scorers_uses_them_all(toys: Toy
     [arm, control] = plan_of(toys.store, asked).arms
     assert arm["scorers"] == ["guess", "half", "knows"]
     assert control["scorers"] == []
+    # What is known without a table, of another store's subset, is no less.
+    table = PairTable(toys.store, toys.snapshot, "toys")
+    for name in table.fields:
+        recipe = parse_recipe({"name": "r", "dataset": "toys", "take": {"count": 1}, "metric": {"name": "random"},
+                               "where": {"field": name, "op": "isnull", "value": False}})  # fmt: skip
+        assert used_of(recipe, table.scorers) == used_scorers(recipe, table), name
     for field, used in (("label_confidence", arm["scorers"]), ("half.zgap", ["half"]), ("in_cycle", [])):
         chosen = {"name": "a", "metric": {"name": "field", "field": field}}
         assert plan_of(toys.store, spec("field", arms=[chosen], controls=["random"])).arms[0]["scorers"] == used
