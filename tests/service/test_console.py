@@ -1,4 +1,6 @@
-"""What the command line writes: counts of things and MB of bytes beside a progress bar, tables."""
+"""What the command line writes: counts of things and MB of bytes beside a progress bar, tables, JSON."""
+
+import json
 
 import pytest
 from rich.console import Console
@@ -6,7 +8,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from service import console
-from service.console import CountColumn, RateColumn, print_table
+from service.console import CountColumn, RateColumn, print_json, print_table
 
 
 def shown(unit: str, done: int, total: int, seconds: float) -> list[str]:
@@ -61,3 +63,8 @@ def test_nothing_is_cut_off_where_not_all_fits(narrow: Console) -> None:
     print_table("", ["one", "two", "three"], [["0123456789abcdef", "fedcba9876543210", "00112233445566778899"]])
     told = "".join(narrow.export_text().split())
     assert len(told) == len("onetwothree") + 16 + 16 + 20
+
+
+def test_json_has_null_where_a_number_is_none(narrow: Console) -> None:
+    print_json({"accuracy": [float("nan"), 0.5], "high": float("inf")})
+    assert json.loads(narrow.export_text()) == {"accuracy": [None, 0.5], "high": None}

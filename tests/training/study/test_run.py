@@ -12,8 +12,8 @@ from command_line import pairsieve
 from scored import score_all
 
 from ranking.audit import audit
-from ranking.features.pairs import PairTable
 from ranking.errors import EmptySubsetError, PairsieveError, UnknownNameError, UsageError
+from ranking.features.pairs import PairTable
 from ranking.runs import list_runs
 from ranking.studies import filled, get_study, list_studies, study_result
 from ranking.subsets.catalog import get_subset, subset_pairs
