@@ -98,6 +98,8 @@ STAGES = {
     "prompts": "encoding prompts",
     "features": "features of images",
     "reference": "reference errors",
+    "margins": "margins of pairs",
+    "held-out": "encoding unseen images",
     "train": "training steps",
     "base": "drawing, base model",
     "run": "drawing, trained model",

@@ -1,20 +1,18 @@
 """Writes the scores of a snapshot as a table that others can read and `imports` takes back bit for bit. Streams batch
 by batch; holds no table of pairs or items."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ranking import duck
-from ranking.errors import StoreError, UnknownNameError, UsageError
+from ranking.errors import UnknownNameError
+from ranking.exchange.files import check_new, write_table
 from ranking.features.items import ItemScores, item_scores
 from ranking.features.wide import pinned_dataset
 from ranking.schema import OK, STATUSES
@@ -49,12 +47,6 @@ PAIR_COLUMNS: pa.Schema = pa.schema(
 )
 
 _ROWS: Final = 65_536
-# Nine significant digits tell any two float32 apart, however a reader rounds them. JSON gets the number itself.
-_FORMATS: Final = {
-    ".csv": ("printf('%.9g', {0}::DOUBLE)", "FORMAT csv, HEADER"),
-    ".jsonl": ("{0}::DOUBLE", "FORMAT json"),
-    ".parquet": ("{0}", "FORMAT parquet, COMPRESSION zstd"),
-}
 _WORDS: Final = pa.array([*STATUSES, None], pa.string())
 
 
@@ -90,10 +82,7 @@ def export_scores(
     pinned = pinned_dataset(store, snapshot, dataset)
     if scorer not in snapshot.scorers:
         raise UnknownNameError.among("scorer", scorer, snapshot.scorers)
-    if to.suffix not in _FORMATS:
-        raise UsageError(f"{to} ends in none of {', '.join(_FORMATS)}", code="bad-format", hint="choose one of them")
-    if to.exists():
-        raise UsageError(f"{to} is there already", code="exists", hint="choose another name, or remove it")
+    check_new(to)
     scorer_id = snapshot.scorers[scorer]
     units = {piece.unit for piece in pinned.slices}
     members = [member for member in snapshot.members if member.scorer_id == scorer_id and member.unit in units]
@@ -103,7 +92,7 @@ def export_scores(
         schema, batches = ITEM_COLUMNS, _items(pinned.items_paths(store), scores)
     else:
         schema, batches = PAIR_COLUMNS, _pairs(pinned.pairs_paths(store), scores)
-    _write(to, schema, counted.each(batches))
+    write_table(to, pa.RecordBatchReader.from_batches(schema, counted.each(batches)))
     found = scores.status == STATUSES.index(OK)
     return ExportReport(str(to), scorer_id, by, counted.rows, int(found.sum()), to.stat().st_size)
 
@@ -139,27 +128,6 @@ def _numbers(values: npt.NDArray[np.float32]) -> pa.Array:
 
 def _spelled(codes: npt.NDArray[np.int8]) -> pa.Array:
     return _WORDS.take(pa.array(np.where(codes < 0, len(STATUSES), codes)))
-
-
-def _write(to: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    number, options = _FORMATS[to.suffix]
-    columns = [
-        f"{number.format(field.name)} AS {field.name}" if pa.types.is_floating(field.type) else field.name
-        for field in schema
-    ]
-    unfinished = to.with_name(f".{to.name}.{os.getpid()}")
-    try:
-        with duck.connect() as con:
-            con.register("rows", pa.RecordBatchReader.from_batches(schema, batches))
-            target = duck.literal(str(unfinished))
-            con.execute(f"COPY (SELECT {', '.join(columns)} FROM rows) TO {target} ({options})")
-        unfinished.rename(to)
-    except (duckdb.IOException, OSError) as error:
-        raise StoreError(
-            f"{to} cannot be written ({error})", code="export-unwritable", hint="check the folder and its space"
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 @dataclass

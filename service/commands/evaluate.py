@@ -60,9 +60,10 @@ def evaluate(
 
     What was drawn before is not drawn again; an evaluation that was killed goes on where it was.
     """
+    from ranking.errors import UsageError
     from ranking.runs import get_run
     from service.console import print_json, say, stage_bars
-    from training.blocks import EvaluationConfig
+    from training.blocks import TOYWORLD, EvaluationConfig
     from training.config import parse_config
 
     store = open_store()
@@ -82,8 +83,13 @@ def evaluate(
     if held_out is not None:
         changed["held_out"] = {} if held_out == "unseen" else {"subset": held_out}
     # The first run's own settings are laid under, so that all are looked at alike.
-    first = parse_config(get_run(store, runs[0]).config).evaluation or EvaluationConfig()
-    settings = _settings(first.model_dump() | changed)
+    config = parse_config(get_run(store, runs[0]).config)
+    if config.evaluation is None and config.model != TOYWORLD and (prompts is None or judges is None):
+        raise UsageError(
+            f"run {runs[0]} has no evaluation in its config: nobody said what it is to draw and who judges",
+            hint="add --prompts FILE --judges NAME,…; `pairsieve scorers` lists judges",
+        )
+    settings = _settings((config.evaluation or EvaluationConfig()).model_dump() | changed)
     from training.evaluation.compare import best_by_median, head_to_head
     from training.evaluation.run import evaluate as run_evaluation
 

@@ -3,6 +3,7 @@ better than its reference does? Draws no picture and trains nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,14 +83,14 @@ def implicit_accuracy(model: DiffusionModel, policy: nn.Module, material: Materi
     for number in range(BUCKETS):
         start, stop = number / BUCKETS, (number + 1) / BUCKETS
         inside = ((times >= start) & (times < stop)).astype(np.float64)
-        right = by.sums((_credit(margins) * inside).sum(1))
+        right = by.sums((credit(margins) * inside).sum(1))
         buckets.append(Bucket(start, stop, share(right, by.sums(inside.sum(1)))))
     return Implicit(
         of=of,
         pairs=len(material),
         prompts=len(by.counts),
         draws=draws,
-        accuracy=share(by.sums(_credit(expected)), by.counts),
+        accuracy=share(by.sums(credit(expected)), by.counts),
         margin=share_of_mean(expected, by),
         buckets=tuple(buckets),
     )
@@ -101,26 +102,42 @@ def share_of_mean(values: Floats, by: ByPrompt) -> Estimate:
     return Estimate.of(float(values.mean()), totals[picks].sum(1) / by.counts[picks].sum(1))
 
 
-@torch.no_grad()
 def draw_margins(model: DiffusionModel, policy: nn.Module, material: Material, *, draws: int) -> tuple[Floats, Floats]:
     """(N, draws) margins −[(p_w − r_w) − (p_l − r_l)] of N pairs, float64, and where in time [0, 1) each lies."""
+    changes, times = draw_changes(model, policy, model.denoiser, material, draws=draws)
+    return changes[..., 1] - changes[..., 0], times
+
+
+@torch.no_grad()
+def draw_changes(
+    model: DiffusionModel,
+    policy: nn.Module,
+    other: nn.Module,
+    material: Material,
+    *,
+    draws: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Floats, Floats]:
+    """(N, draws, 2) changes of denoising error from `other` to `policy`, float64, of N pairs' winners [..., 0] and
+    losers [..., 1], and (N, draws) where in time [0, 1) each lies."""
     visits = [Visit(pair, number) for pair in range(len(material)) for number in range(draws)]
-    margins, times = [], []
+    changes, times = [], []
     for start in range(0, len(visits), _PAIRS_AT_ONCE):
         batch = material.batch(visits[start : start + _PAIRS_AT_ONCE])
         noisy = model.noised(batch.latents, batch.noise, batch.times)
         target = model.target(batch.latents, batch.noise, batch.times)
         with model.autocast():
             predictions = [
-                model.predict(each, noisy, batch.times, batch.conditioning, batch.geometry)
-                for each in (policy, model.denoiser)
+                model.predict(each, noisy, batch.times, batch.conditioning, batch.geometry) for each in (policy, other)
             ]
-        errors = [denoising_error(each, target) for each in predictions]
-        winner, loser = (errors[0].double() - errors[1].double()).chunk(2)
-        margins.append((loser - winner).cpu().numpy())
+        after, before = (denoising_error(each, target).double() for each in predictions)
+        changes.append(torch.stack((after - before).chunk(2), dim=1).cpu().numpy())
         times.append(batch.uniform.cpu().numpy())
+        if progress is not None:
+            progress(min(start + _PAIRS_AT_ONCE, len(visits)), len(visits))
     shape = (len(material), draws)
-    return np.concatenate(margins).reshape(shape), np.concatenate(times).astype(np.float64).reshape(shape)
+    together = np.concatenate(changes).reshape(*shape, 2)
+    return together, np.concatenate(times).astype(np.float64).reshape(shape)
 
 
 def held_out_config(config: TrainConfig) -> TrainConfig:
@@ -186,5 +203,6 @@ _CHOSEN = """SELECT pair_id, prompt, winner_uid, loser_uid, 1.0::FLOAT AS prefer
     FROM {of} WHERE preference > 0.5 ORDER BY sha256(pair_id) LIMIT {limit}"""
 
 
-def _credit(margins: Floats) -> Floats:
+def credit(margins: Floats) -> Floats:
+    """1 for what is above 0, ½ for 0 itself, 0 below."""
     return np.where(margins > 0, 1.0, np.where(margins < 0, 0.0, 0.5))

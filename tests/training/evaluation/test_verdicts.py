@@ -81,6 +81,8 @@ def test_runs_side_by_side_with_tables_verdicts_and_tie_margins(
     assert f"run {runs[1]} against run {runs[0]}" in said.output and sheet.is_file()
     refused = CliRunner().invoke(app, ["evaluate", runs[0], "--ties", "technical"])
     assert refused.exit_code != 0
+    unsaid = CliRunner().invoke(app, ["evaluate", runs[0], "--judges", "technical"])
+    assert "nobody said what it is to draw" in str(unsaid.exception)
     assert len(list_evaluations(store, runs[0])) == 2
 
 
