@@ -17,11 +17,13 @@ from typing import Any
 @dataclass(frozen=True)
 class Cost:
     """Seconds by the clock, seconds on processors (children included) and peak bytes of memory: the process's own
-    peak and, added to it, the largest of its children's."""
+    peak (`own_bytes`) and, added to it, the largest of its children's, at the least what the process held when it
+    started one."""
 
     seconds: float
     cpu_seconds: float
     peak_bytes: int
+    own_bytes: int
     result: Any = None
 
     @property
@@ -45,7 +47,8 @@ def measured(work: Callable[..., Any], arguments: list[Any]) -> Cost:
     result = work(*arguments)
     seconds = time.perf_counter() - started
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return Cost(seconds, _cpu() - before, 1024 * (_own_peak() + children), result)
+    own = _own_peak()
+    return Cost(seconds, _cpu() - before, 1024 * (own + children), 1024 * own, result)
 
 
 def _own_peak() -> int:

@@ -120,7 +120,7 @@ def _ours(folder: Path, steps: int, turn: int, cache: dict[str, Any]) -> None:
 
 
 def _rate(few: Cost, many: Cost) -> Rate:
-    return Rate((many.cpu_seconds - few.cpu_seconds) / (MANY - FEW), many.peak_bytes)
+    return Rate((many.cpu_seconds - few.cpu_seconds) / (MANY - FEW), many.own_bytes)
 
 
 def _table(found: dict[str, list[Rate]]) -> dict[str, str]:

@@ -16,8 +16,8 @@ from training.models.base import Conditioning, DiffusionModel
 
 Storage = Literal["float32", "float16"]
 
-_PIXELS_AT_ONCE = 2**22
-_PROMPTS_AT_ONCE = 32
+# Enough to keep a device busy, few enough that a step that keeps nothing fills up little.
+_PIXELS_AT_ONCE, _PICTURES_AT_ONCE, _PROMPTS_AT_ONCE = 2**19, 16, 8
 
 
 def arithmetic(model: DiffusionModel, config: TrainConfig) -> str:
@@ -33,8 +33,8 @@ def as_in_training(model: DiffusionModel, config: TrainConfig) -> None:
 
 
 def pictures_at_once(height: int, width: int) -> int:
-    """How many pictures of a size pass the VAE together, always: 64 of up to 256², 16 of 512², 4 of 1024²."""
-    return max(1, min(64, _PIXELS_AT_ONCE // (height * width)))
+    """How many pictures of a size pass the VAE together, always: 16 of up to 181², 8 of 256², 2 of 512², else 1."""
+    return max(1, min(_PICTURES_AT_ONCE, _PIXELS_AT_ONCE // (height * width)))
 
 
 def encode_pictures(model: DiffusionModel, pixels: Sequence[Tensor], *, storage: Storage) -> Tensor:

@@ -27,7 +27,7 @@ from training.data.pairs import PairSource
 from training.models.base import DiffusionModel
 from training.progress import Progress, silent
 
-VERSION = 1
+VERSION = 2
 """To be raised when a picture is decoded, framed, encoded or named otherwise than before."""
 
 _AT_ONCE = 4096

@@ -17,7 +17,7 @@ from training.caches.work import Work
 from training.config import TrainConfig
 from training.models.base import Conditioning, DiffusionModel
 
-VERSION = 1
+VERSION = 2
 """To be raised when a prompt is cut, tokenised or encoded otherwise than before."""
 
 _AT_ONCE = 32

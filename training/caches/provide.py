@@ -77,7 +77,8 @@ def provide_prompts(rows: PairRows, model: DiffusionModel, config: TrainConfig, 
     as_in_training(model, config)
     storage = config.cache.storage
     if not config.cache.prompts:
-        return lambda prompts: encode_texts(model, prompts, storage=storage)
+        nothing = encode_texts(model, [""], storage=storage)  # of which almost every step has some
+        return lambda prompts: nothing if list(prompts) == [""] else encode_texts(model, prompts, storage=storage)
     work = prompts_of(rows, model, config)
     way.announce(work)
     work.fill(tell=way.tell, turn=way.turn)

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from training.config import TrainConfig
 from training.dtypes import DTYPES
+from training.loop.lean import keep_less
 from training.models.describe import Description
 
 
@@ -45,6 +46,8 @@ def activations_of(config: TrainConfig, description: Description, denoiser: Any,
     if config.lora is not None:
         with torch.device("meta"):
             add_adapters(denoiser, config.lora, seed=0)
+    if not config.compile:
+        keep_less(denoiser)
     # Autocast keeps the weights that are trained in half precision, too, till the pass is over.
     copies = sum(each.numel() * each.element_size() for each in denoiser.parameters() if each.requires_grad)
     copies = 0 if config.precision == "fp32" else copies

@@ -25,6 +25,7 @@ from training.dtypes import autocast
 from training.loop.average import Average
 from training.loop.gradients import Gradients
 from training.loop.launch import make_accelerator, summed
+from training.loop.lean import keep_less
 from training.loop.optimisers import clips_itself, learning_rate, make_optimiser
 from training.loop.precision import allow_tf32, compile_blocks, keep_in_half, make_reference, make_scaler
 from training.loop.sharding import check_shardable, is_sharded, shard, wants_shards
@@ -73,6 +74,8 @@ class Training:
         keep_in_half(denoiser, config.precision)
         if config.compile:
             compile_blocks(denoiser, self._reference)
+        elif not wants_shards(self.accelerator):
+            keep_less(denoiser)
         if wants_shards(self.accelerator):
             check_shardable(config)
             policy = shard(denoiser, self.accelerator)
