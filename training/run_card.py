@@ -1,11 +1,16 @@
-"""The model card of a finished run: what the store knows of it, put beside its weights."""
+"""The model card of a finished run: what the store knows of it, put beside its weights. As nothing in the store is
+written over, that one has the evaluations of its day; a newer one is made when it is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
+from ranking.errors import NotFoundError
+from ranking.names import canonical_json, parse_json
+from ranking.runs import get_run
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from training.config import TrainConfig
@@ -24,8 +29,8 @@ def put_card(
     description: Description,
     result: Mapping[str, Any],
 ) -> None:
-    """Write `README.md` into the run's output, with the evaluations that there are by then; a card that is there stays.
-    `result` is what the run's marker will hold."""
+    """Write `README.md` into the run's output, with the evaluations that there are by then, and what it was made from
+    beside the run; a card that is there stays. `result` is what the run's marker will hold."""
     output = str(result["output"])
     card = Card(
         run=run_id,
@@ -44,13 +49,38 @@ def put_card(
         recipe=subset.recipe,
         config=config.model_dump(mode="json"),
         facts=_facts(config, result),
-        results=[
-            Result(judge.judge, judge.rate, judge.low, judge.high, evaluation.images)
-            for evaluation in list_evaluations(store, run_id)
-            for judge in evaluation.judges
-        ],
     )
-    store.put_if_absent(f"{output}/{FILE}", render(card).encode())
+    store.put_if_absent(_record(run_id), canonical_json(asdict(card)))
+    store.put_if_absent(f"{output}/{FILE}", current_card(store, run_id).encode())
+
+
+def current_card(store: Store, run_id: str) -> str:
+    """The card of a finished run with every evaluation that there is now. NotFoundError for a run that is not done, or
+    was before cards could be made anew."""
+    key = _record(get_run(store, run_id).run_id)
+    if not store.exists(key):
+        raise NotFoundError(
+            f"run {run_id} has nothing to make a model card from", hint="a run has when it is done; train it first"
+        )
+    card = Card(**parse_json(store.get(key), where=key))
+    results = [
+        Result(
+            judge.judge,
+            judge.rate,
+            judge.low,
+            judge.high,
+            images=evaluation.images,
+            prompts=evaluation.prompts,
+            circular=judge.circular,
+        )
+        for evaluation in list_evaluations(store, run_id)
+        for judge in evaluation.judges
+    ]
+    return render(replace(card, results=results))
+
+
+def _record(run_id: str) -> str:
+    return f"runs/{run_id}/card.json"
 
 
 def _holds(store: Store, output: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -44,6 +45,10 @@ def jobs(json: Json = False) -> None:
 
 def runs(
     run: Annotated[str | None, typer.Argument(help="A run's id: how far it is.", show_default=False)] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="Write its model card, with every evaluation by now, to this file.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the training runs, their state; or tell how far one is, its last numbers, and where its model lies."""
@@ -52,6 +57,8 @@ def runs(
     from service.console import print_json, print_table
 
     store = open_store()
+    if card is not None:
+        _write_card(store, run, card)
     if run is not None:
         _print_run(store, run, json=json)
         return
@@ -69,6 +76,19 @@ def runs(
         )
     columns = ["run", "subset", "planned", "state", "reason"]
     print_json(rows) if json else print_table("runs", columns, [[row[name] for name in columns] for row in rows])
+
+
+def _write_card(store: Store, run: str | None, path: Path) -> None:
+    from ranking.errors import UsageError
+    from training.run_card import current_card
+
+    if run is None:
+        raise UsageError("whose model card --card is to write is not said", hint="pairsieve runs RUN --card FILE")
+    text = current_card(store, run)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"the model card {path} cannot be written ({error.strerror})") from error
 
 
 def _print_run(store: Store, run_id: str, *, json: bool) -> None:

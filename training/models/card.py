@@ -25,13 +25,15 @@ _TAGS: dict[Family, str] = {"sd": "stable-diffusion", "sdxl": "stable-diffusion-
 @dataclass(frozen=True)
 class Result:
     """What one judge said of a run against its base: the share of images it prefers (a tie counts one half), with a
-    95 % interval."""
+    95 % interval. `circular`: it had a part in choosing or labelling the pairs."""
 
     judge: str
     rate: float
     low: float
     high: float
     images: int
+    prompts: int = 0
+    circular: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def _body(card: Card) -> list[str]:
         f"```python\n{loading(card)}\n```",
         "## Results",
         _results(card.results),
+        "What was compared after this card was written is not in it: "
+        f"`pairsieve runs {card.run} --card FILE` writes it anew.",
         "## The recipe of the subset",
         f"```yaml\n{_yaml(card.recipe)}```",
         "## The training config",
@@ -165,11 +169,19 @@ def _results(results: Sequence[Result]) -> str:
     if not results:
         return "None yet: this model has not been compared with its base."
     rows = [
-        (f"`{each.judge}`", f"{each.rate:.1%}", f"{each.low:.1%} – {each.high:.1%}", f"{each.images:,}")
+        (
+            f"`{each.judge}`" + (" (circular)" if each.circular else ""),
+            f"{each.rate:.1%}",
+            f"{each.low:.1%} – {each.high:.1%}",
+            f"{each.images:,}",
+            f"{each.prompts:,}" if each.prompts else "",
+        )
         for each in results
     ]
     told = "Win rate against the base model: equal prompts, equal seeds, a tie counts one half, bootstrap over prompts."
-    return f"{told}\n\n" + _table(("judge", "win rate", "95 %", "images"), rows)
+    if any(each.circular for each in results):
+        told += " A circular judge had a part in choosing or labelling the pairs: it is no independent one."
+    return f"{told}\n\n" + _table(("judge", "win rate", "95 %", "images", "prompts"), rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
