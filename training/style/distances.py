@@ -85,8 +85,8 @@ def polynomial(first: Floats, second: Floats) -> Floats:
 
 
 def gaussian(first: Floats, second: Floats) -> Floats:
-    """exp(−‖x − y‖² / 2σ²) with σ = 10, times 1000: CMMD's (Jayasumana et al. 2024, arXiv 2401.09603), there on CLIP
-    embeddings that are not normalised."""
+    """exp(−‖x − y‖² / 2σ²) with σ = 10, times 1000: CMMD's (Jayasumana et al. 2024, arXiv 2401.09603), there on unit
+    CLIP embeddings and with each picture's kernel with itself, which biases it upwards."""
     squares = (first**2).sum(1)[:, None] + (second**2).sum(1) - 2 * first @ second.T
     return np.asarray(1000 * np.exp(-np.maximum(squares, 0) / 200))
 
