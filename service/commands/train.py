@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.commands.options import Json, open_store
+from training.progress import roughly
 
 if TYPE_CHECKING:
     from ranking.store.blobs import Store
     from service.console import Bars
     from training.config import TrainConfig
+    from training.evaluation.records import Evaluation
     from training.watch.meter import Step
 
 
@@ -74,9 +77,11 @@ def train(
 
 
 def _train(store: Store, subset: str, config: TrainConfig, *, from_scratch: bool, evaluated: bool, json: bool) -> None:
-    from ranking.runs import is_planned, plan_run, run_id_of, run_state
+    from ranking.runs import is_planned, plan_run, run_id_of, run_result, run_state
     from ranking.subsets.foreign import find_subset
     from service.console import out, print_facts, print_json, say, stage_bars
+    from service.runs import read_run
+    from training.evaluation.records import kept_evaluation
     from training.processes import gathered, is_first
 
     values = config.model_dump(mode="json")
@@ -89,35 +94,21 @@ def _train(store: Store, subset: str, config: TrainConfig, *, from_scratch: bool
     done = is_planned(store, known) and run_state(store, known) == "done"
     plan = None if done else _plan(store, subset, config, json=json, quiet=json)
     run = plan_run(store, subset, values)
-    from training.evaluation.run import evaluate
-    from training.trainer import train as run_training
-
-    with stage_bars(quiet=json) as stage:
-
-        def compare(output: str | None) -> Any:
-            if config.evaluation is None or not evaluated:
-                return None
-            return evaluate(store, run.run_id, output=output, device=config.device, progress=stage)
-
-        with nullcontext() if done else gathered(config.processes, run.run_id):
-            result = run_training(
-                store,
-                run.run_id,
-                progress=stage,
-                before_done=compare,
-                say=say,
-                on_step=lambda step: _note(stage, step),
-                from_scratch=from_scratch,
+    wanted = config.evaluation if evaluated else None
+    kept = kept_evaluation(store, run.run_id, wanted) if done and wanted is not None else None
+    if done and (kept is not None or wanted is None):
+        result, evaluation = run_result(store, run.run_id), kept
+    else:
+        with stage_bars(quiet=json) as stage, nullcontext() if done else gathered(config.processes, run.run_id):
+            result, evaluation = _trained(
+                store, run.run_id, config, compared=wanted is not None, from_scratch=from_scratch, stage=stage
             )
-        evaluation = compare(None)
-    from service.runs import read_run
-
     curves = read_run(store, run.run_id).curves
     if json:
         told = {"headline": curves.headline, "warnings": [warning.record() for warning in curves.warnings]}
-        print_json({"run": run.run_id, "plan": plan, "result": asdict(result), "evaluation": evaluation} | told)
+        print_json({"run": run.run_id, "plan": plan, "result": result, "evaluation": evaluation} | told)
         return
-    print_facts({"run": run.run_id, "subset": run.subset} | asdict(result))
+    print_facts({"run": run.run_id, "subset": run.subset} | dict(_ended(store, result)))
     out.print()
     out.print(curves.headline, highlight=False, markup=False, soft_wrap=True)
     for warning in curves.warnings:
@@ -129,13 +120,38 @@ def _train(store: Store, subset: str, config: TrainConfig, *, from_scratch: bool
         print_evaluation(evaluation)
 
 
+def _trained(
+    store: Store, run_id: str, config: TrainConfig, *, compared: bool, from_scratch: bool, stage: Bars
+) -> tuple[dict[str, Any], Evaluation | None]:
+    """The result of the run, trained unless it is done, and its evaluation if it is to be `compared` with its base."""
+    from service.console import say
+    from training.evaluation.run import evaluate
+    from training.trainer import train as run_training
+
+    def compare(output: str | None) -> Evaluation | None:
+        return evaluate(store, run_id, output=output, device=config.device, progress=stage) if compared else None
+
+    result = run_training(
+        store,
+        run_id,
+        progress=stage,
+        before_done=compare,
+        say=say,
+        on_step=lambda step: _note(stage, step),
+        from_scratch=from_scratch,
+    )
+    return asdict(result), compare(None)
+
+
 def _plan(store: Store, subset: str, config: TrainConfig, *, json: bool, quiet: bool = False) -> dict[str, Any]:
     """Look at the run and say what it will do; nothing is written."""
     from ranking.checkpoints import list_checkpoints
     from ranking.runs import is_planned, run_id_of, run_state
+    from ranking.subsets.foreign import find_subset
     from service.console import print_json, waiting
     from service.run_plan import plan_of, print_plan
 
+    subset = find_subset(store, subset).ref  # before what takes seconds to import
     with waiting("looking at subset and model", quiet=json):
         from training.intent import expected_hours, look
 
@@ -174,6 +190,22 @@ def _show(config: TrainConfig, *, json: bool) -> None:
         print_json(values)
     else:
         out.out(yaml.safe_dump(values, sort_keys=False, allow_unicode=True).rstrip(), highlight=False)
+
+
+def _ended(store: Store, result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lines of a name and what a run left."""
+    yield "output", f"{store.uri}/{result['output']}"
+    processes = f", {result['processes']} processes" if result.get("processes", 1) > 1 else ""
+    yield "steps", f"{result['steps']:,} in {roughly(result['seconds'])} on {result['device']}{processes}"
+    if result.get("resumed"):
+        yield "went on", f"from step {result['resumed']:,}"
+    without = [
+        f", {result[name]:,} {said}"
+        for name, said in (("skipped", "not readable"), ("taken_down", "taken down"), ("ties", "ties left out"))
+        if result.get(name)
+    ]
+    yield "pairs", f"{result['pairs']:,}{''.join(without)}"
+    yield "loss", f"{result['first_loss']:.4f} in the first step, {result['last_loss']:.4f} in the last"
 
 
 def _note(stage: Bars, step: Step) -> None:

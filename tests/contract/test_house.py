@@ -64,6 +64,16 @@ def test_help_is_quick_because_it_loads_nothing_heavy() -> None:
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
+def test_a_run_that_is_done_is_told_without_loading_torch() -> None:
+    code = (
+        "import sys\nfrom service import cli, runs\nfrom training import config, processes\n"
+        "from training.evaluation import records\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
 def test_every_scorer_metric_and_setting_is_documented() -> None:
     scorers = (ROOT / "docs" / "scorers.md").read_text(encoding="utf-8")
     assert [name for name in specs() if f"`{name}`" not in scorers] == []

@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import pairsieve
 
+from training.progress import roughly
+
 SCORERS = "clip-toy,aesthetic-toy,preference-toy,technical"
 
 
@@ -61,7 +63,9 @@ def test_a_subset_is_the_same_when_made_again_and_lists_show_it(workplace: Path)
     assert first["version"] in pairsieve(*store, "subset", "show", "top").out
 
 
-def test_training_and_evaluation_end_with_win_rates(workplace: Path, tmp_path: Path) -> None:
+def test_training_and_evaluation_end_with_win_rates(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = ("--store", workplace / "store")
     created = pairsieve(
         *store, "subset", "create", "best", "--dataset", "shapes", "--scorer", "preference-toy", "--json"
@@ -81,8 +85,15 @@ def test_training_and_evaluation_end_with_win_rates(workplace: Path, tmp_path: P
     for judge in judges.values():
         assert judge["low"] <= judge["rate"] <= judge["high"]
         assert judge["wins"] + judge["ties"] + judge["losses"] == 24
-    # The same again is read, not trained; another judge needs no new samples.
-    assert pairsieve(*store, *words).json()["result"] == found["result"]
+    # The same again is read, neither trained nor judged; another judge needs no new samples.
+    with monkeypatch.context() as patched:
+        patched.delattr("training.trainer.train")
+        patched.delattr("training.evaluation.run.evaluate")
+        again = pairsieve(*store, *words).json()
+        said = pairsieve(*store, *words[:-1])
+    assert (again["result"], again["evaluation"]) == (found["result"], found["evaluation"])
+    assert f"steps   3 in {roughly(found['result']['seconds'])} on cpu" in said.out
+    assert "preference-toy" in said.out
     other = pairsieve(*store, "evaluate", found["run"], "--judges", "clip-toy", "--json").json()
     assert other["run_samples"] == found["evaluation"]["run_samples"]
 

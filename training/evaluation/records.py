@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from ranking.names import canonical_json, parse_json
 from ranking.store.blobs import Store
+from training.blocks import EvaluationConfig
 from training.evaluation.diversity import Diversity
-from training.evaluation.implicit import Bucket, Implicit
-from training.evaluation.samples import Samples
 from training.evaluation.winrates import Margin, WinRate
 from training.intervals import Estimate
+
+if TYPE_CHECKING:
+    from training.evaluation.implicit import Implicit
+    from training.evaluation.samples import Samples
 
 Floats = NDArray[np.float32]
 
@@ -82,6 +85,13 @@ def list_evaluations(store: Store, run_id: str) -> list[Evaluation]:
     return sorted((read_evaluation(store, key) for key in keys), key=lambda evaluation: evaluation.created)
 
 
+def kept_evaluation(store: Store, run_id: str, settings: EvaluationConfig) -> Evaluation | None:
+    """The newest evaluation of a run with these settings, None where there is none. What it looked at then, such as a
+    file of prompts, may have changed since: `evaluate` would see. Loads no model, and no torch."""
+    wanted = settings.model_dump(mode="json")
+    return next((each for each in reversed(list_evaluations(store, run_id)) if each.settings == wanted), None)
+
+
 def read_evaluation(store: Store, key: str) -> Evaluation:
     """The record under a key."""
     values = parse_json(store.get(key), where=key)
@@ -104,6 +114,8 @@ def _win_rate(record: dict[str, Any]) -> WinRate:
 
 
 def _implicit(record: dict[str, Any]) -> Implicit:
+    from training.evaluation.implicit import Bucket, Implicit  # they stand beside what loads torch
+
     buckets = tuple(Bucket(**_estimates(bucket, "accuracy")) for bucket in record["buckets"])
     return Implicit(**_estimates(record, "accuracy", "margin") | {"buckets": buckets})
 
