@@ -105,7 +105,8 @@ def _method(config: TrainConfig) -> str:
 
 def _schedule(config: TrainConfig) -> str:
     shape = {"constant": "constant", "linear": "falling in a line", "cosine": "falling half a cosine"}[config.schedule]
-    return f"{shape} after {config.warmup:,} steps of warm-up" if config.warmup else shape
+    warmup = f"{config.warmup:,} step{'s' if config.warmup != 1 else ''}"
+    return f"{shape} after {warmup} of warm-up" if config.warmup else shape
 
 
 def _memory(budget: Budget, device: str, precision: str) -> str:

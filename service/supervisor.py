@@ -18,6 +18,7 @@ from types import FrameType
 
 _STEADY = 60.0  # seconds after which a child counts as healthy again
 _LONGEST_PAUSE = 30.0
+_SILENCE = 1.0  # seconds after which one is told who is waited for
 _CHUNK = 65_536
 
 
@@ -45,7 +46,7 @@ class Supervisor:
     them."""
 
     def __init__(
-        self, programs: Sequence[Program], write: Callable[[str, str], None], *, patience: float = 10.0
+        self, programs: Sequence[Program], write: Callable[[str, str], None], *, patience: float = 60.0
     ) -> None:
         self._children = [_Child(program) for program in programs]
         self._write = write
@@ -119,10 +120,17 @@ class Supervisor:
             assert child.process is not None
             with suppress(ProcessLookupError):
                 child.process.terminate()
-        end, asked = time.monotonic() + self._patience, self._signals
-        while time.monotonic() < end and self._signals == asked:
-            if all(child.process is None or child.process.poll() is not None for child in running):
+        began, asked, told = time.monotonic(), self._signals, False
+        while (waited := time.monotonic() - began) < self._patience and self._signals == asked:
+            left = [child for child in running if child.process is not None and child.process.poll() is None]
+            if not left:
                 break
+            if not told and waited > _SILENCE:
+                for child in left:
+                    self._write(
+                        child.program.name, f"has up to {self._patience:.0f} s to end; Ctrl-C again ends it now"
+                    )
+                told = True
             self._read(0.1)
         for child in running:
             self._clean_up(child)

@@ -117,6 +117,7 @@ def test_a_child_that_does_not_listen_is_killed_when_patience_ends(start: Start)
     line_with(parent, "up")
     everyone = family(parent, 1)
     parent.terminate()
+    assert line_with(parent, "deaf |") == "deaf | has up to 2 s to end; Ctrl-C again ends it now"
     line_with(parent, "ended")
     assert parent.wait(30) == 0
     assert psutil.wait_procs(everyone, timeout=10)[1] == []
