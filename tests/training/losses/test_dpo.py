@@ -125,6 +125,9 @@ def test_errors_are_float32_means_per_sample_whatever_comes_in() -> None:
     errors = denoising_error(prediction, target)
     assert errors.dtype == torch.float32
     torch.testing.assert_close(errors, torch.tensor([0.25, 4.0]))
+    # A target that is no bfloat16 number is not made one.
+    near = denoising_error(torch.ones(1, 1, 2, 2, dtype=torch.bfloat16), torch.full((1, 1, 2, 2), 1.001))
+    assert near.item() == pytest.approx(1e-6, rel=1e-2)
 
 
 @pytest.mark.parametrize(
