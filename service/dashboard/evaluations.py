@@ -179,7 +179,7 @@ def _tie(margin: Any) -> str:
         return ""
     source = margin.get("source")
     told = {"oracle": "the oracle's own", "repeatability": "its repeatability", "absolute": "as asked"}
-    return "equal scores" if not width else f"a gap up to {number(width)} ({told.get(str(source), source)})"
+    return "equal scores" if not width else f"within {width:.3g}, {told.get(str(source), source)}"
 
 
 def _about(value: dict[str, Any]) -> str:

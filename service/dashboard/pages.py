@@ -22,7 +22,7 @@ from service.api.present import image_url
 from service.api.scorers import list_ as list_scorers
 from service.api.subsets import subset_files, subset_page
 from service.comparison import moved
-from service.dashboard import browser, flags, runs, studies
+from service.dashboard import browser, flags, grids, runs, studies
 from service.dashboard.distributions import rows, stages, twins, twins_of
 from service.dashboard.environment import STATIC, page, problem_page
 from service.dashboard.evaluations import flat
@@ -32,6 +32,7 @@ from service.snapshots import View
 
 _TILES = 24
 _STRIP = 6
+_RUNS = 10
 
 router = APIRouter(include_in_schema=False)
 
@@ -42,6 +43,7 @@ def install(app: FastAPI) -> None:
     app.include_router(browser.router)
     app.include_router(flags.router)
     app.include_router(runs.router)
+    app.include_router(grids.router)
     app.include_router(studies.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.state.problem_page = problem_page
@@ -51,6 +53,7 @@ def install(app: FastAPI) -> None:
 def overview(request: Request, parts: PartsDep, view: ViewDep) -> HTMLResponse:
     """What the store holds and what is going on."""
     store = parts.store
+    plans = list_runs(store)
     scorers = list_scorers(view, NoParameters()).items
     return page(
         request,
@@ -60,7 +63,8 @@ def overview(request: Request, parts: PartsDep, view: ViewDep) -> HTMLResponse:
         ],
         jobs=[job_out(store, plan) for plan in reversed(list_plans(store))],
         subsets=list(reversed(list_subsets(store))),
-        runs=[(run, run_state(store, run.run_id)) for run in reversed(list_runs(store))],
+        runs=[(run, run_state(store, run.run_id)) for run in reversed(plans[-_RUNS:])],
+        all_runs=len(plans),
         scorers=scorers,
         warnings=[warning for scorer in scorers for warning in scorer.warnings],
         snapshot=view.snapshot,

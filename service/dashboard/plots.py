@@ -73,11 +73,12 @@ def lines(
     if level is not None and low <= level.value <= high:
         at = f"{y(level.value):.1f}"
         parts.append(f'<line class="level" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>')
+    for kind, line in zip(KINDS, drawn, strict=False):
+        parts.append(_line(line.kind or kind, line.series, smooth=smooth, x=x, y=y))
+    if level is not None and low <= level.value <= high:  # over the lines, so that it can be read
         above = f"{y(level.value) - 3:.1f}"
         label = escape(level.label)
         parts.append(f'<text class="level" x="{WIDTH - _RIGHT}" y="{above}" text-anchor="end">{label}</text>')
-    for kind, line in zip(KINDS, drawn, strict=False):
-        parts.append(_line(line.kind or kind, line.series, smooth=smooth, x=x, y=y))
     parts.append(_hits(drawn, x=x))
     ends = [(line.label, _known(line.series.smooth)) for line in drawn]
     said = "; ".join(f"{label} {number(known[0])} at first, {number(known[-1])} lately" for label, known in ends)

@@ -131,7 +131,7 @@ def heats(facts: RunFacts) -> list[Plot]:
         if name in grids:
             far = reach or farthest(grids[name], centre)
             drawn = heat(title, grids[name], centre=centre, reach=far, good_above=above)
-            made.append(Plot(title, f"{note}; full colour at {number(far)} and more", drawn))
+            made.append(Plot(title, f"{note}; full colour {number(far)} away", drawn))
     return made
 
 

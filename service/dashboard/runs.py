@@ -21,7 +21,7 @@ from service.dashboard.environment import page
 from service.dashboard.evaluations import Judge, flat, read_evaluation, read_evaluations
 from service.dashboard.run_charts import MOST_COMPARED, heats, overlaid, plots
 from service.dashboard.styles import read_styles
-from service.dashboard.text import duration, number, size
+from service.dashboard.text import duration, number, size, words
 from service.dependencies import PartsDep
 from service.problems import ApiProblem
 from service.runs import RunFacts, glance, read_run
@@ -31,6 +31,7 @@ router = APIRouter(include_in_schema=False)
 
 _A_PAGE: Final = 50
 _MOST_COLUMNS: Final = 8
+_MOST_OFFERED: Final = 100
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def run(request: Request, run_id: str, parts: PartsDep) -> HTMLResponse:
         folder=_folder(parts.store, facts),
         evaluations=read_evaluations(parts.store, facts.evaluations),
         styles=read_styles(parts.store, run_id),
-        others=[plan for plan in reversed(list_runs(parts.store)) if plan.run_id != run_id],
+        others=[plan for plan in reversed(list_runs(parts.store)) if plan.run_id != run_id][:_MOST_OFFERED],
     )
 
 
@@ -113,7 +114,7 @@ def _compared(request: Request, parts: PartsDep, chosen: list[str]) -> HTMLRespo
     ids = list(dict.fromkeys(chosen))
     if not 2 <= len(ids) <= MOST_COMPARED:
         raise UsageError(
-            f"{len(ids)} runs cannot be compared",
+            f"{words(len(ids), 'run')} cannot be compared",
             hint=f"choose two to {MOST_COMPARED} different ones in the list of runs",
         )
     found = [read_run(parts.store, run_id) for run_id in ids]

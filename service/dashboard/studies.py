@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse
 
 from ranking.studies import Study, filled, get_study, list_studies, study_result
 from service.dashboard.environment import page
+from service.dashboard.grids import families
 from service.dependencies import PartsDep
 from training.study.charts import forest
 from training.study.result import pairs_taken, shown
@@ -47,8 +48,9 @@ class Table:
 @router.get("/studies")
 def studies(request: Request, parts: PartsDep) -> HTMLResponse:
     """Every study, by name, then oldest first."""
-    found = [(study, len(filled(parts.store, study))) for study in list_studies(parts.store)]
-    return page(request, "studies.html", studies=found)
+    known = list_studies(parts.store)
+    found = [(study, len(filled(parts.store, study))) for study in known]
+    return page(request, "studies.html", studies=found, grids=families(known))
 
 
 @router.get("/studies/{name}")
