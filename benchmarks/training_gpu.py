@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.flops import flops_of
 from benchmarks.made_models import describe_made, make_model
@@ -126,7 +127,7 @@ def _public(bench: Bench, batch: int) -> dict[str, Any]:
         bench.wait()
         ends.append(time.perf_counter())
 
-    heard = torch.optim.optimizer.register_optimizer_step_post_hook(tick)
+    heard = register_optimizer_step_post_hook(tick)
     try:
         runpy.run_path(script, run_name="__main__")
     finally:

@@ -21,6 +21,7 @@ from training.data.preparing import refuse_early, settled
 from training.data.rest import from_rest
 from training.data.rows import PairRows
 from training.loop.budget import Budget, budget_of
+from training.loop.compiling import check_compiler
 from training.loop.hours import Hours, hours_of
 from training.models.describe import Description, describe, meta_denoiser
 from workers.scorers.runtime import pick_device
@@ -61,6 +62,8 @@ def look(store: Store, ref: str, config: TrainConfig) -> Intent:
     description = describe(config.model, vae=config.vae)
     check_model(description, config)
     device = pick_device(config.device)
+    if config.compile:
+        check_compiler(device)
     budget = budget_of(config, rows, description, device=device)
     check_room(store, budget, config)
     return Intent(config, subset, url, source, rows, description, device, budget)

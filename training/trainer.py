@@ -32,6 +32,7 @@ from training.data.pairs import PairSource
 from training.data.preparing import refuse_early
 from training.intent import source_of
 from training.loop.checkpoints import Checkpoints, facts_of
+from training.loop.compiling import clear_of_compiling
 from training.loop.heartbeat import beating
 from training.loop.launch import device_of, make_accelerator, summed
 from training.loop.memory import clear_of_memory
@@ -122,7 +123,7 @@ def train(
         drop_checkpoints(store, run_id)
     stops = Stops(run_id, elsewhere=stop)
     ears = Ears(progress or silent, say or (lambda _: None), on_step or (lambda _: None))
-    with stops.listening(), beating(store, run_id), clear_of_memory(config):
+    with stops.listening(), beating(store, run_id), clear_of_compiling(), clear_of_memory(config):
         work = _Work(store, run_id, config, subset, attempt, ears, stops)
         result = work.train()
         assert result is not None
@@ -144,13 +145,15 @@ def train(
     return RunResult(**run_result(store, run_id))
 
 
-def follow(store: Store, run_id: str) -> None:
-    """Train in a process that only helps the first one, which keeps the records and puts everything aside."""
-    config = parse_config(get_run(store, run_id).config, where=f"run {run_id}")
-    subset = find_subset(store, get_run(store, run_id).subset)
+def follow(store: Store, run_id: str, *, config: TrainConfig | None = None) -> None:
+    """Train in a process that only helps the first one, which keeps the records and puts everything aside. With the
+    run's `config` that one need not have planned the run yet."""
+    config = config or parse_config(get_run(store, run_id).config, where=f"run {run_id}")
     stops = Stops(run_id)
     try:
-        with stops.listening(), clear_of_memory(config):
+        with stops.listening(), clear_of_compiling(), clear_of_memory(config):
+            make_accelerator(config.device)  # waits for the first process, which plans before it trains
+            subset = find_subset(store, get_run(store, run_id).subset)
             _Work(store, run_id, config, subset, attempt=None, ears=Ears(), stops=stops).train()
     except StoppedError:
         if not stops.agreed:  # otherwise the first process says it

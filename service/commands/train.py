@@ -56,12 +56,14 @@ def train(
     """
     from ranking.errors import UsageError
     from training.config import load_config
-    from training.processes import world
+    from training.processes import is_first, world
 
     settings = list(set or [])
     if processes is not None or world() > 1:
         settings.append(f"processes={processes or world()}")
     wanted = load_config(config, settings, preset=preset)
+    if (show_config or dry_run) and not is_first():
+        return
     if show_config:
         _show(wanted, json=json)
         return
@@ -85,13 +87,14 @@ def _train(store: Store, subset: str, config: TrainConfig, *, from_scratch: bool
     from training.processes import gathered, is_first
 
     values = config.model_dump(mode="json")
-    if not is_first():
-        from training.trainer import follow
-
-        follow(store, plan_run(store, subset, values).run_id)
-        return
     known = run_id_of(find_subset(store, subset).ref, values)
     done = is_planned(store, known) and run_state(store, known) == "done"
+    if not is_first():
+        if not done:
+            from training.trainer import follow
+
+            follow(store, known, config=config)
+        return
     plan = None if done else _plan(store, subset, config, json=json, quiet=json)
     run = plan_run(store, subset, values)
     wanted = config.evaluation if evaluated else None

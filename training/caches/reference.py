@@ -24,8 +24,8 @@ from training.config import TrainConfig
 from training.data import draws
 from training.data.order import Visit
 from training.data.uids import Places
+from training.loop.compiling import compile_blocks
 from training.loop.passes import reference_errors
-from training.loop.precision import compile_blocks
 from training.models.base import DiffusionModel
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ their difference times β is the logit."""
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import nn
@@ -47,15 +46,3 @@ def allow_tf32(allowed: bool) -> None:
     # By operator, as the scorers' runtime does: torch refuses to read a mix of these and the older switches.
     torch.backends.cuda.matmul.fp32_precision = kind
     torch.backends.cudnn.conv.fp32_precision = kind
-
-
-def compile_blocks(*denoisers: Any) -> None:
-    """Compile the blocks that a denoiser repeats, each class of them once for all its places, which takes a fraction of
-    the time of compiling the whole (regional compilation)."""
-    # A UNet's blocks differ in width, and run with and without a graph: each combination is a graph of its own.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
-    for denoiser in denoisers:
-        names = set() if denoiser is None else set(denoiser._repeated_blocks or denoiser._no_split_modules)
-        for module in () if denoiser is None else denoiser.modules():
-            if type(module).__name__ in names:
-                module.compile()
