@@ -176,7 +176,7 @@ def _print_plan(study: Study) -> None:
 
 def _grid(file: Path, *, out: Path | None, plan: bool, part: str | None, json: bool) -> None:
     from service.console import print_json, say, stage_bars
-    from training.study.grid import load_grid, parse_part, planned, run_grid
+    from training.study.grid import load_grid, parse_part, placed, planned, run_grid
 
     grid = load_grid(file)
     share = parse_part(part) if part is not None else (0, 1)
@@ -191,7 +191,7 @@ def _grid(file: Path, *, out: Path | None, plan: bool, part: str | None, json: b
         return
     written = _write_grid(out, grid, results)
     if json:
-        print_json({"grid": grid.name, "axes": grid.axes, "studies": results})
+        print_json({"grid": grid.name, "axes": grid.axes, "studies": placed(grid, results)})
         return
     _print_grid(grid, results)
     if written:

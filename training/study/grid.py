@@ -98,6 +98,11 @@ def grid_results(store: Store, grid: Grid) -> list[dict[str, Any]] | None:
     return [each for each in found if each is not None] if all(each is not None for each in found) else None
 
 
+def placed(grid: Grid, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every result with "at", its value on each axis: the order alone does not survive a reader that sorts keys."""
+    return [{"at": point.at} | result for point, result in zip(grid.points, results, strict=True)]
+
+
 def planned(store: Store, grid: Grid) -> list[tuple[Point, int, int]]:
     """Every point with how many cells of its study are filled, and how many there are."""
     plans = [(point, plan_of(store, point.spec)) for point in grid.points]

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from training.study.grid import Grid, label, table
+from training.study.grid import Grid, label, placed, table
 from training.study.grid_charts import arms_of, panels, sheet
 from training.study.report import JSON, PAGE, TABLE
 from training.study.result import shown
@@ -28,7 +28,7 @@ def write_grid_report(folder: Path, grid: Grid, results: Sequence[dict[str, Any]
     for judge in results[0]["judges"]:
         drawn = sheet(grid, rows, judge)
         (folder / f"{judge['name'].replace(':', '-')}.svg").write_text(drawn, encoding="utf-8")
-    found = {"grid": grid.name, "axes": grid.axes, "studies": list(results)}
+    found = {"grid": grid.name, "axes": grid.axes, "studies": placed(grid, results)}
     (folder / JSON).write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (folder / TABLE).write_text(grid_csv(grid, results), encoding="utf-8")
     (folder / PAGE).write_text(grid_page(grid, results), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,11 @@ def test_the_command_runs_a_grid_and_writes_its_report(toys: Toys, tmp_path: Pat
     file = tmp_path / "grid.yaml"
     file.write_text(yaml.safe_dump(values(), sort_keys=False))
     told = pairsieve("--store", toys.store.workspace, "study", file, "--out", tmp_path / "out", "--json")
-    assert len(told.json()["studies"]) == 4
+    written = json.loads((tmp_path / "out" / "result.json").read_text())["studies"]
+    assert written == told.json()["studies"]
+    for study in written:  # whatever a reader does with the order of keys, each says where it stands
+        assert study["at"] == {"seeds": study["study"]["seeds"], "budget.count": study["study"]["budget"]["count"]}
+    assert len(written) == 4
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("report.html", "result.json", "table.csv"),
         *("oracle-labels.svg", "coverage.svg"),
