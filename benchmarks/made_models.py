@@ -13,10 +13,10 @@ import torch
 
 from benchmarks.full_size import write_configs
 from benchmarks.training_assets import byte_tokenizer
-from training.dtypes import DTYPES, Precision
 from training.models.base import DiffusionModel, Parts
 from training.models.describe import Description, describe
 from training.models.load import vae_dtype
+from training.precision import DTYPES, Precision
 
 _CLIP: dict[str, Any] = {
     "hidden_size": 8,

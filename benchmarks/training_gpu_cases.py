@@ -21,10 +21,10 @@ from benchmarks.forward import peak_flops
 from benchmarks.made_models import describe_made, make_model, with_new_denoiser
 from benchmarks.training_assets import write_pictures
 from ranking.images import Found
-from training.caches.provide import Round
+from training.caches.provide import Round, load_material
 from training.config import TrainConfig, parse_config
 from training.data.later import Reading
-from training.data.material import Material, load_material
+from training.data.material import Material
 from training.data.pairs import PairSource
 from training.data.rows import PairRows
 from training.loop.budget import budget_of

@@ -15,19 +15,16 @@ from ranking.subsets.catalog import Subset
 from ranking.subsets.foreign import ForeignSubset, find_subset
 from training.caches.inventory import kept_bytes
 from training.caches.provide import check_features
+from training.compiling import check_compiler
 from training.config import TrainConfig
-from training.data.pairs import PairSource, from_store
+from training.data.pairs import PairSource
 from training.data.preparing import refuse_early, settled
-from training.data.rest import from_rest
+from training.data.rest import source_of
 from training.data.rows import PairRows
 from training.loop.budget import Budget, budget_of
-from training.loop.compiling import check_compiler
 from training.loop.hours import Hours, hours_of
 from training.models.describe import Description, describe, meta_denoiser
 from workers.scorers.runtime import pick_device
-
-TOKEN = "PAIRSIEVE_TOKEN"
-"""The environment variable with the key of the server that a subset is fetched from."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +79,6 @@ def expected_hours(intent: Intent) -> Hours | None:
         side=intent.budget.resolution,
         drawn=len(read_prompts(wanted.prompts)) * wanted.images_per_prompt if wanted is not None else 0,
     )
-
-
-def source_of(store: Store, subset: Subset | ForeignSubset) -> PairSource:
-    """A run's pairs, from this store or over REST; StoreError where their sha256 is not the one that is recorded."""
-    if isinstance(subset, ForeignSubset):
-        return from_rest(store, subset, token=os.environ.get(TOKEN))
-    return from_store(store, subset)
 
 
 def check_evaluation(store: Store, config: TrainConfig, subset: Subset | ForeignSubset) -> None:

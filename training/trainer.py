@@ -25,14 +25,15 @@ from ranking.store.refs import pin
 from ranking.store.snapshots import get_snapshot
 from ranking.subsets.catalog import Subset
 from ranking.subsets.foreign import ForeignSubset, find_subset
-from training.caches.provide import Round
+from training.caches.provide import Round, load_material
+from training.compiling import clear_of_compiling
 from training.config import TrainConfig, parse_config
-from training.data.material import Material, load_material
+from training.data.material import Material
 from training.data.pairs import PairSource
 from training.data.preparing import refuse_early
-from training.intent import source_of
+from training.data.rest import source_of
+from training.evaluation.prompts import read_prompts
 from training.loop.checkpoints import Checkpoints, facts_of
-from training.loop.compiling import clear_of_compiling
 from training.loop.heartbeat import beating
 from training.loop.launch import device_of, make_accelerator, summed
 from training.loop.memory import clear_of_memory
@@ -269,8 +270,14 @@ class _Work:
     def _watching(self, folder: Path, material: Material) -> AbstractContextManager[Watching | None]:
         if self.attempt is None:
             return nullcontext()
-        captions = material.rows.texts.slice(0, _CAPTIONS).to_pylist()
+        captions = self._captions(material) if self.config.watch.samples is not None else []
         return Watching(self.store, self.run_id, self.config, folder, attempt=self.attempt, captions=captions)
+
+    def _captions(self, material: Material) -> list[str]:
+        """What samples are drawn of while it trains: where there is an evaluation what that draws, to be compared."""
+        if self.config.evaluation is not None:
+            return read_prompts(self.config.evaluation.prompts)
+        return material.rows.texts.slice(0, _CAPTIONS).to_pylist()
 
     def _agreed(self, training: Training, *flags: bool) -> list[bool]:
         """Each flag if any process has it up: clocks and signals are each one's own."""

@@ -176,8 +176,7 @@ def _fetched(store: Store, url: str, subset: str) -> str:
     import os
 
     from service.console import waiting
-    from training.data.rest import fetch_subset
-    from training.intent import TOKEN
+    from training.data.rest import TOKEN, fetch_subset
 
     with waiting(f"fetching {subset} from {url}"):
         return fetch_subset(store, url, subset, token=os.environ.get(TOKEN)).ref

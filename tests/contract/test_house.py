@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,30 @@ def imported(path: Path) -> set[str]:
 def test_each_floor_imports_only_from_floors_below(path: Path) -> None:
     floor = FLOORS.index(path.relative_to(ROOT).parts[0])
     assert not imported(path) & set(FLOORS[floor + 1 :])
+
+
+def rooms_imported(floor: str) -> dict[str, set[str]]:
+    """By room of a floor (a package, or a module of its own) the other rooms that it imports, inside functions too."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / floor).rglob("*.py"):
+        room = path.relative_to(ROOT / floor).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            others = {name.split(".")[1] for name in names if name.startswith(f"{floor}.")} - {room}
+            found.setdefault(room, set()).update(others)
+    return found
+
+
+@pytest.mark.parametrize("floor", ["workers", "training"])
+def test_rooms_of_a_floor_import_each_other_in_one_direction_only(floor: str) -> None:
+    try:
+        TopologicalSorter(rooms_imported(floor)).prepare()
+    except CycleError as error:
+        pytest.fail(f"a ring of imports in {floor}/, each by the next: {' ← '.join(error.args[1])}")
 
 
 def test_the_ground_floor_needs_no_torch_no_web_framework_and_no_celery() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
-from training.caches.provide import Round
+from training.caches.provide import Round, load_material
 from training.config import TrainConfig, parse_config
-from training.data.material import Material, load_material
+from training.data.material import Material
 from training.data.pairs import from_store
 from training.models.base import Conditioning, DiffusionModel
 from training.models.load import load_model

@@ -16,10 +16,11 @@ from ranking.runs import plan_run, run_attempts, run_state
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from training import trainer
+from training.caches.provide import load_material
 from training.config import TrainConfig
 from training.data.buckets import square
 from training.data.framing import Framing
-from training.data.material import Material, load_material
+from training.data.material import Material
 from training.data.pairs import from_store
 from training.data.rows import PairRows
 from training.loop.training import Training

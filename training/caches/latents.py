@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from training.caches.encoding import Storage, arithmetic, encode_pictures, pictures_at_once
 from training.caches.filling import Part
 from training.caches.places import Identity
 from training.caches.seeing import seen
 from training.caches.shelf import Keys, Shelf, keys_of
 from training.caches.work import Work
 from training.config import TrainConfig
+from training.data.encoding import Storage, arithmetic, encode_pictures, pictures_at_once
 from training.data.framing import Framed, Framing, frame
 from training.data.looks import Looks
 from training.data.pairs import PairSource

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from training.caches.encoding import arithmetic, encode_texts
 from training.caches.filling import Part
 from training.caches.places import Identity
 from training.caches.shelf import Shelf, keys_of
 from training.caches.work import Work
 from training.config import TrainConfig
+from training.data.encoding import arithmetic, encode_texts
 from training.models.base import Conditioning, DiffusionModel
 
 VERSION = 2

@@ -1,25 +1,28 @@
-"""What a run's config asks for of the caches: filled, and given as what batches are put together from."""
+"""The material of a run's batches: what its config wants kept is filled beforehand, the rest is made when it is asked
+for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ranking.errors import PairsieveError
-from training.caches.encoding import as_in_training, encode_texts
 from training.caches.features import KeptFeatures, features_work
 from training.caches.latents import KeptLatents, LatentsWork, latents_work
 from training.caches.prompts import KeptPrompts, prompts_work
 from training.caches.reference import reference_work
 from training.caches.work import Work
 from training.config import TrainConfig
-from training.data.looks import Looks
+from training.data.encoding import as_in_training, encode_texts
+from training.data.fresh import FreshLatents
+from training.data.looks import Looks, looks_of
+from training.data.material import Material
 from training.data.pairs import PairSource
+from training.data.preparing import prepare, usable_pairs
 from training.data.protocols import Latents, Prompts
 from training.data.rows import PairRows
 from training.embedding import embedding_scorer
@@ -28,9 +31,6 @@ from training.methods.options import Rpo
 from training.models.base import DiffusionModel
 from training.progress import Progress, silent
 from workers.scorers.weights import missing
-
-if TYPE_CHECKING:
-    from training.data.material import Material
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,46 @@ def check_features(config: TrainConfig) -> None:
         raise missing(spec.missing[0], spec.name)
 
 
-def provide_latents(
-    looks: Looks, source: PairSource, model: DiffusionModel, config: TrainConfig, *, way: Round
+def load_material(
+    source: PairSource, model: DiffusionModel, config: TrainConfig, *, way: Round | None = None
+) -> Material:
+    """Everything that batches are put together from, taken from the caches that the config has and made there where it
+    is missing. `model.denoiser` is the reference as yet.
+
+    Raises PairsieveError where no pair has two readable images, all pairs are ties, or the disk has no room.
+    """
+    way = way or Round()
+    check_features(config)
+    rows, buckets = prepare(source, model, config, tell=way.tell)
+    latents: Latents
+    if config.cache.latents:
+        looks = looks_of(rows, buckets, config.data)
+        latents, readable = _latents(looks, source, model, config, way)
+        usable = usable_pairs(rows, looks.uids.filter(pa.array(readable)))
+    else:
+        latents = FreshLatents(source.later, model, storage=config.cache.storage, workers=config.data.workers)
+        usable = np.arange(len(rows))
+    kept = rows.at(usable)
+    material = Material(
+        model=model,
+        config=config,
+        rows=kept,
+        buckets=buckets.at(usable),
+        # Of mean 1, so that the recipe's weights move effort between pairs and leave the learning rate alone.
+        weight=(kept.weight.double() / kept.weight.double().mean()).float(),
+        latents=latents,
+        prompts=_prompts(kept, model, config, way),
+        skipped=rows.unreadable + len(rows) - len(usable),
+    )
+    if config.cache.reference_draws is not None and needs(config.method).reference:
+        material = _with_references(material, source, way)
+    if needs(config.method).features:
+        material = _with_features(material, source, way)
+    return material
+
+
+def _latents(
+    looks: Looks, source: PairSource, model: DiffusionModel, config: TrainConfig, way: Round
 ) -> tuple[Latents, NDArray[np.bool_]]:
     """The latents of all looks, made where they are missing; and which of `looks.uids` can be read."""
     as_in_training(model, config)
@@ -72,20 +110,21 @@ def provide_latents(
     return KeptLatents(work.work.shelf, source.origin), readable
 
 
-def provide_prompts(rows: PairRows, model: DiffusionModel, config: TrainConfig, *, way: Round) -> Prompts:
+def _prompts(rows: PairRows, model: DiffusionModel, config: TrainConfig, way: Round) -> Prompts:
     """The text states of the rows' prompts: kept, or else encoded whenever they are asked for."""
     as_in_training(model, config)
     storage = config.cache.storage
     if not config.cache.prompts:
         nothing = encode_texts(model, [""], storage=storage)  # of which almost every step has some
         return lambda prompts: nothing if list(prompts) == [""] else encode_texts(model, prompts, storage=storage)
-    work = prompts_of(rows, model, config)
+    texts = rows.texts.take(pa.array(np.unique(rows.prompt))).to_pylist()
+    work = prompts_work(texts, model, config)
     way.announce(work)
     work.fill(tell=way.tell, turn=way.turn)
     return KeptPrompts(work.shelf)
 
 
-def with_references(material: Material, source: PairSource, *, way: Round) -> Material:
+def _with_references(material: Material, source: PairSource, way: Round) -> Material:
     """The same with the reference's errors of its fixed draws."""
     as_in_training(material.model, material.config)
     work = reference_work(material, origin=source.origin)
@@ -94,7 +133,7 @@ def with_references(material: Material, source: PairSource, *, way: Round) -> Ma
     return replace(material, references=work.load())
 
 
-def with_features(material: Material, source: PairSource, *, way: Round) -> Material:
+def _with_features(material: Material, source: PairSource, way: Round) -> Material:
     """The same with what CLIP says of its images and captions."""
     method = material.config.method
     assert isinstance(method, Rpo)
@@ -110,9 +149,3 @@ def with_features(material: Material, source: PairSource, *, way: Round) -> Mate
         )
     as_in_training(material.model, material.config)
     return replace(material, features=KeptFeatures(work.shelf, source.origin))
-
-
-def prompts_of(rows: PairRows, model: DiffusionModel, config: TrainConfig) -> Work:
-    """The work on the prompts that these pairs have."""
-    used = rows.texts.take(pa.array(np.unique(rows.prompt)))
-    return prompts_work(used.to_pylist(), model, config)

@@ -6,30 +6,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.caches.encoding import arithmetic
 from training.caches.filling import Part
 from training.caches.latents import latents_identity
 from training.caches.places import Identity
 from training.caches.prompts import prompts_identity
 from training.caches.shelf import Keys, Shelf, keys_of
 from training.caches.work import Work
+from training.compiling import compile_blocks
 from training.config import TrainConfig
 from training.data import draws
+from training.data.encoding import arithmetic
+from training.data.material import Material
 from training.data.order import Visit
 from training.data.uids import Places
-from training.loop.compiling import compile_blocks
-from training.loop.passes import reference_errors
 from training.models.base import DiffusionModel
-
-if TYPE_CHECKING:
-    from training.data.material import Material
+from training.passes import errors_of
 
 VERSION = 1
 """To be raised when an error is measured or named otherwise than before."""
@@ -121,7 +118,7 @@ def reference_work(material: Material, *, origin: str) -> ReferenceWork:
                 filled = part + part[:1] * (size - len(part))
                 batch = material.batch([Visit(place % len(bases), place // len(bases)) for place in filled])
                 with _as_the_policy(model.denoiser, config):
-                    errors = reference_errors(model, model.denoiser, batch, precision=config.precision)
+                    errors = errors_of(model, model.denoiser, batch, precision=config.precision)
                 pairs = errors.reshape(2, size).T[: len(part)].cpu().numpy()
                 turned = swapped[np.array(part) % len(bases)]
                 yield part, {"errors": np.where(turned[:, None], pairs[:, ::-1], pairs)}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ranking.images import ImageError, decode_rgb
-from training.caches.encoding import Storage, encode_pictures
+from training.data.encoding import Storage, encode_pictures
 from training.data.framing import Framing, frame
 from training.data.later import Later, Reading
 from training.models.base import DiffusionModel

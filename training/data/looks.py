@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,8 +54,3 @@ def looks_of(rows: PairRows, buckets: Buckets, data: DataConfig) -> Looks:
     images, image = np.unique(needed // len(buckets.sizes), return_inverse=True)
     size = (needed % len(buckets.sizes)).astype(np.int16)
     return Looks(rows.uids.take(pa.array(images)), buckets.sizes, image.astype(np.int32), size, data.flip)
-
-
-def uids_at(looks: Looks, places: Sequence[int]) -> list[str]:
-    """The uids of some pictures."""
-    return [looks.uids[int(place)].as_py() for place in places]

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
-from training.caches.provide import (
-    Round,
-    check_features,
-    provide_latents,
-    provide_prompts,
-    with_features,
-    with_references,
-)
 from training.config import TrainConfig
 from training.data.batch import PairBatch
 from training.data.buckets import Buckets
 from training.data.draws import Draw, draw
 from training.data.framing import Framing
 from training.data.fresh import FreshLatents
-from training.data.looks import looks_of
 from training.data.order import Order, Visit
-from training.data.pairs import PairSource
-from training.data.preparing import prepare, usable_pairs
 from training.data.protocols import Features, Latents, Prompts, References
 from training.data.rows import PairRows
-from training.methods.needs import needs
 from training.models.base import Conditioning, DiffusionModel
 from training.transfer import moved
 
@@ -151,46 +137,3 @@ class Material:
     def _states(self, prompts: Sequence[str]) -> Conditioning:
         found = self.prompts(prompts).tensors
         return Conditioning({name: moved(value, self.model.device) for name, value in found.items()})
-
-
-def load_material(
-    source: PairSource,
-    model: DiffusionModel,
-    config: TrainConfig,
-    *,
-    on_images: Callable[[int, int], None] | None = None,
-    way: Round | None = None,
-) -> Material:
-    """Everything that batches are put together from, taken from the caches that the config has and made there where it
-    is missing. `model.denoiser` is the reference as yet.
-
-    Raises PairsieveError where no pair has two readable images, all pairs are ties, or the disk has no room.
-    """
-    way = way or Round(lambda _, done, total: on_images(done, total) if on_images else None)
-    check_features(config)
-    rows, buckets = prepare(source, model, config, tell=way.tell)
-    latents: Latents
-    if config.cache.latents:
-        looks = looks_of(rows, buckets, config.data)
-        latents, readable = provide_latents(looks, source, model, config, way=way)
-        usable = usable_pairs(rows, looks.uids.filter(pa.array(readable)))
-    else:
-        latents = FreshLatents(source.later, model, storage=config.cache.storage, workers=config.data.workers)
-        usable = np.arange(len(rows))
-    kept = rows.at(usable)
-    material = Material(
-        model=model,
-        config=config,
-        rows=kept,
-        buckets=buckets.at(usable),
-        # Of mean 1, so that the recipe's weights move effort between pairs and leave the learning rate alone.
-        weight=(kept.weight.double() / kept.weight.double().mean()).float(),
-        latents=latents,
-        prompts=provide_prompts(kept, model, config, way=way),
-        skipped=rows.unreadable + len(rows) - len(usable),
-    )
-    if config.cache.reference_draws is not None and needs(config.method).reference:
-        material = with_references(material, source, way=way)
-    if needs(config.method).features:
-        material = with_features(material, source, way=way)
-    return material

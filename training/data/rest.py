@@ -3,6 +3,7 @@ happens, its pictures as they are needed."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections import deque
 from collections.abc import Collection, Iterator
@@ -20,13 +21,15 @@ from ranking.images import Found, TakenDownError
 from ranking.names import sha256_hex
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
-from ranking.subsets.catalog import LATEST, parse_ref
-from ranking.subsets.foreign import ForeignSubset, find_subset, foreign_pairs, keep_foreign, subset_of_record
+from ranking.subsets.catalog import LATEST, Subset, parse_ref
+from ranking.subsets.foreign import ForeignSubset, foreign_pairs, keep_foreign, subset_of_record
 from training.data.kept import KeptPictures
 from training.data.pairs import PairSource, from_store
 from training.data.rows import rows_of
 from training.data.server import Server
 
+TOKEN = "PAIRSIEVE_TOKEN"
+"""The environment variable with the key of the server that a subset is fetched from."""
 _FIRST_PATIENCE = 10.0
 """Seconds that a server may be away when it is asked first: a mistyped address should not be waited for."""
 _AHEAD = 4
@@ -159,8 +162,9 @@ def _taken_down(listed: Any, dataset: str) -> tuple[set[str], set[str]]:
     return named, {each["sha256"] for each in live if each["sha256"] is not None}
 
 
-def open_source(store: Store, ref: str, *, token: str | None = None) -> PairSource:
-    """The pairs and pictures of a subset, "name@version", of this store or fetched from another: what a run trains
-    on."""
-    subset = find_subset(store, ref)
-    return from_rest(store, subset, token=token) if isinstance(subset, ForeignSubset) else from_store(store, subset)
+def source_of(store: Store, subset: Subset | ForeignSubset) -> PairSource:
+    """The pairs and pictures of a subset, of this store or over REST with the key in PAIRSIEVE_TOKEN; StoreError where
+    their sha256 is not the one that is recorded."""
+    if isinstance(subset, ForeignSubset):
+        return from_rest(store, subset, token=os.environ.get(TOKEN))
+    return from_store(store, subset)

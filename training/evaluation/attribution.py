@@ -21,13 +21,13 @@ from ranking.store.snapshots import get_snapshot
 from ranking.subsets.catalog import Subset, subset_pairs
 from ranking.subsets.foreign import ForeignSubset, find_subset, foreign_pairs
 from training.blocks import HeldOutConfig
+from training.caches.provide import Round, load_material
 from training.config import TrainConfig, parse_config
-from training.data.material import load_material
 from training.data.pairs import PairSource
+from training.data.rest import source_of
 from training.evaluation.direction import agreement, distance_between, where_it_began
 from training.evaluation.implicit import credit, draw_changes, held_out_config, held_out_pairs, share_of_mean
 from training.evaluation.winrates import ByPrompt
-from training.intent import source_of
 from training.intervals import Estimate, Floats, effective, wilson
 from training.models.load import load_for
 from training.progress import Progress, silent
@@ -151,7 +151,9 @@ def _looked_at(
     # Differences of two networks that are nearly the same are lost in half precision.
     plain = held_out_config(config).model_copy(update={"precision": "fp32"})
     model = load_for(plain, device=pick_device(device))
-    pairs = load_material(source_of(store, subset), model, plain, on_images=lambda d, t: tell("encode", d, t))
+    pairs = load_material(
+        source_of(store, subset), model, plain, way=Round(lambda _, done, total: tell("encode", done, total))
+    )
     policy = model.load_trained(store.local_folder(output))
     start = where_it_began(model, policy)
     distance = distance_between(start, policy)
@@ -163,7 +165,7 @@ def _looked_at(
     columns = {"pair_id": pairs.rows.pair_ids, **_told(changes)}
     facts = {"held_out": "", "held_out_pairs": "0"}
     if unseen is not None:
-        held = load_material(unseen, model, plain, on_images=lambda d, t: tell("held-out", d, t))
+        held = load_material(unseen, model, plain, way=Round(lambda _, done, total: tell("held-out", done, total)))
         both = []
         for stage, weights in (("helped at the start", start), ("helped at the end", policy)):
             both.append(

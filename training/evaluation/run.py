@@ -12,11 +12,12 @@ from ranking.store.blobs import Store
 from ranking.store.snapshots import get_snapshot
 from ranking.subsets.catalog import Subset
 from ranking.subsets.foreign import ForeignSubset, find_subset
+from ranking.subsets.influence import used_of, used_scorers
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.verdicts import JudgeVerdict, Verdict, record_verdict
 from training.blocks import TOYWORLD, EvaluationConfig
+from training.caches.provide import Round, load_material
 from training.config import TrainConfig, parse_config
-from training.data.material import load_material
 from training.evaluation.diversity import Diversity, diversity
 from training.evaluation.implicit import Implicit, held_out_config, held_out_pairs, implicit_accuracy
 from training.evaluation.judging import ORACLE, Judges, embedding_of, embeddings
@@ -34,7 +35,6 @@ from training.evaluation.winrates import win_rate
 from training.models.base import DiffusionModel
 from training.models.load import load_for
 from training.progress import Progress, silent
-from training.study.arms import used_of, used_scorers
 from workers.scorers.registry import choose
 from workers.scorers.runtime import pick_device
 
@@ -165,9 +165,8 @@ def _implicit(bench: _Bench, settings: EvaluationConfig, tell: Progress) -> Impl
     if settings.held_out is None:
         return None
     source = held_out_pairs(bench.store, bench.subset, settings.held_out)
-    material = load_material(
-        source, bench.model, held_out_config(bench.config), on_images=lambda done, total: tell("held-out", done, total)
-    )
+    way = Round(lambda _, done, total: tell("held-out", done, total))
+    material = load_material(source, bench.model, held_out_config(bench.config), way=way)
     policy = bench.model.load_trained(bench.store.local_folder(bench.output))
     return implicit_accuracy(bench.model, policy, material, of=material.rows.ref, draws=settings.held_out.draws)
 

@@ -11,9 +11,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from training.config import TrainConfig
-from training.dtypes import DTYPES
 from training.loop.lean import keep_less
 from training.models.describe import Description
+from training.precision import DTYPES
 
 
 class _Fused(TorchFunctionMode):

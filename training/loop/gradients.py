@@ -15,12 +15,12 @@ from torch.distributed.fsdp import FSDPModule
 from training.data.batch import PairBatch
 from training.data.material import Material
 from training.data.order import Visit
-from training.dtypes import Precision
 from training.loop.launch import gathered
-from training.loop.passes import forward
 from training.losses.outcome import Outcome
 from training.methods.objective import Objective, Passes
 from training.methods.whole_step import joined, parts
+from training.passes import forward
+from training.precision import Precision
 from training.watch.meter import Meter
 
 Reference = Callable[[], AbstractContextManager[nn.Module]]

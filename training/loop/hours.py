@@ -15,11 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from training.config import TrainConfig
 from training.data.rows import PairRows
-from training.dtypes import autocast
 from training.loop.activations import run_without_weights
-from training.loop.precision import keep_in_half
 from training.methods.needs import needs
 from training.models.describe import Description, meta_denoiser, meta_vae
+from training.precision import autocast, keep_in_half
 from training.watch.samples import images_drawn
 
 _WHOLE = 100e6  # weights; a denoiser of fewer is timed as a whole, as its small products are what takes the time

@@ -17,23 +17,22 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from ranking.errors import PairsieveError
+from training.compiling import compile_blocks
 from training.config import TrainConfig
 from training.data.material import Material
 from training.data.order import Visit
 from training.denormals import denormals_flushed
-from training.dtypes import autocast
 from training.loop.average import Average
-from training.loop.compiling import compile_blocks
 from training.loop.gradients import Gradients
 from training.loop.launch import make_accelerator, summed
 from training.loop.lean import keep_less
 from training.loop.optimisers import clips_itself, learning_rate, make_optimiser
-from training.loop.precision import allow_tf32, keep_in_half, make_reference, make_scaler
 from training.loop.sharding import check_shardable, is_sharded, shard, wants_shards
 from training.loop.state import State, optimiser_state, put, read, restore_optimiser, whole, write
 from training.methods.objective import make_objective
 from training.models.base import DiffusionModel
 from training.models.lora import adapters_off, add_adapters, let_dropout_work
+from training.precision import allow_tf32, autocast, keep_in_half, make_reference, make_scaler
 from training.watch.meter import Meter, Step
 
 MOST_SKIPPED = 25

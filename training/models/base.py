@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ranking.errors import PairsieveError
 from training.blocks import SaveConfig
-from training.dtypes import Precision, autocast
 from training.models import fingerprints, saving
 from training.models.describe import Description, Family
+from training.precision import Precision, autocast
 
 Empty = Literal["encoded", "zeros"]
 

@@ -8,9 +8,9 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
-from training.dtypes import Precision
 from training.models.base import DiffusionModel, Parts
 from training.models.describe import Description
+from training.precision import Precision
 
 
 class DiscreteDiffusion(DiffusionModel):

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 
 from training.blocks import FlowConfig
 from training.config import TrainConfig
-from training.dtypes import DTYPES, Precision
 from training.models.base import DiffusionModel, Parts
 from training.models.describe import Description, describe
 from training.models.sources import ModelError
 from training.models.weight_files import weight_files
+from training.precision import DTYPES, Precision
 
 
 def load_for(config: TrainConfig, *, device: str) -> DiffusionModel:

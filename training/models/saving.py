@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from training.blocks import SaveConfig
-from training.dtypes import DTYPES
 from training.models import lora
 from training.models.describe import PIPELINES, Description, meta_denoiser
 from training.models.sources import ModelError
 from training.models.weight_files import weight_files
+from training.precision import DTYPES
 
 SMALL = 64 * 2**20
 """Bytes of the rest of a pipeline below which it is saved unless the config says otherwise."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from training.blocks import FlowConfig
-from training.dtypes import Precision
 from training.models.base import Conditioning, DiffusionModel, Parts
 from training.models.describe import T5_TOKENS, Description
+from training.precision import Precision
 
 _TIMESTEPS = 1000
 

@@ -31,7 +31,7 @@ _TELL_SECONDS: Final = 5.0
 
 class Watching:
     """Records into `folder`, the attempt's own: metrics.jsonl and TensorBoard's files, which become part of the run's
-    output. `captions` are the run's prompts, drawn where the config names none and there is no evaluation."""
+    output. `captions` are drawn where the config's `watch.samples` names no prompts."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Watching:
         self._told = 0.0
         self._prompts: list[str] = []
         if config.watch.samples is not None:
-            self._prompts = prompts_of(config.watch.samples, _captions(config, captions))
+            self._prompts = prompts_of(config.watch.samples, captions)
 
     def __enter__(self) -> Watching:
         return self
@@ -126,11 +126,3 @@ class Watching:
                 self._store, self._run_id, attempt=self._attempt, steps=self._config.steps, records=self._live.records
             )
         self._told = time.monotonic()
-
-
-def _captions(config: TrainConfig, captions: Sequence[str]) -> Sequence[str]:
-    if config.evaluation is None:
-        return captions
-    from training.evaluation.prompts import read_prompts
-
-    return read_prompts(config.evaluation.prompts)

@@ -10,8 +10,8 @@ from cached_runs import config_of, counting, material_of
 from ranking.errors import PairsieveError
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
-from training.caches import encoding
 from training.config import TrainConfig
+from training.data import encoding
 from training.data.batch import PairBatch
 from training.data.order import Visit
 from training.loop.training import Training

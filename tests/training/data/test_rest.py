@@ -21,11 +21,11 @@ from ranking.runs import plan_run
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset, list_subsets, subset_pairs
 from ranking.subsets.foreign import foreign_keys
+from training.caches.provide import load_material
 from training.config import TrainConfig
-from training.data.material import load_material
 from training.data.order import Visit
 from training.data.pairs import PairSource, from_store
-from training.data.rest import fetch_subset, from_rest, open_source
+from training.data.rest import fetch_subset, from_rest, source_of
 from training.data.server import Server, ServerError
 from training.intent import look
 from training.models.load import load_model
@@ -78,7 +78,7 @@ def test_batches_from_a_server_are_those_from_its_store(
     config = TrainConfig(model=str(tiny_model), device="cpu", evaluation=None, cache={"latents": False})
     model = load_model(str(tiny_model), device="cpu")
     here, there = (
-        load_material(source, model, config) for source in (open_source(ours, fetched.ref), from_store(store, subset))
+        load_material(source, model, config) for source in (source_of(ours, fetched), from_store(store, subset))
     )
     assert (len(here), here.skipped) == (len(there), there.skipped) == (subset.rows - 1, 1)
     visits = [Visit(place, 1) for place in range(len(here))]

@@ -20,8 +20,9 @@ from ranking.subsets.catalog import Subset, subset_pairs
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.select import create_subset
 from training.blocks import HeldOutConfig, LoraConfig
+from training.caches.provide import load_material
 from training.config import TrainConfig
-from training.data.material import Material, load_material
+from training.data.material import Material
 from training.data.order import Visit
 from training.data.pairs import from_store
 from training.evaluation.attribution import attribute, goes_with, groups

@@ -16,8 +16,9 @@ from ranking.subsets.catalog import Subset, get_subset, subset_pairs
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.select import create_subset
 from training.blocks import HeldOutConfig
+from training.caches.provide import load_material
 from training.config import TrainConfig
-from training.data.material import Material, load_material
+from training.data.material import Material
 from training.data.order import Visit
 from training.evaluation.implicit import draw_margins, held_out_config, held_out_pairs, implicit_accuracy
 from training.models.load import load_model

@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from training.blocks import LoraConfig
-from training.dtypes import Precision, autocast
 from training.loop.lean import keep_less
-from training.loop.precision import keep_in_half
 from training.models.load import load_model
 from training.models.lora import add_adapters
+from training.precision import Precision, autocast, keep_in_half
 
 
 def passed(denoiser: Any, precision: Precision) -> tuple[Tensor, list[Tensor], int]:

@@ -17,10 +17,10 @@ from ranking.features.pairs import PairTable
 from ranking.runs import list_runs
 from ranking.studies import filled, get_study, list_studies, study_result
 from ranking.subsets.catalog import get_subset, subset_pairs
+from ranking.subsets.influence import used_of, used_scorers
 from ranking.subsets.recipe import parse_recipe
 from training.evaluation.prompts import read_prompts
 from training.study import run as module
-from training.study.arms import used_of, used_scorers
 from training.study.report import page
 from training.study.result import to_csv
 from training.study.run import begin_study, plan_of, run_study

@@ -1,4 +1,4 @@
-"""The order of training data, and pairs with pictures that cannot be read."""
+"""The material of a run: which pairs it has, what they weigh, and which are left out."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from ranking.store.snapshots import get_snapshot
 from ranking.subsets.catalog import Subset, subset_pairs
 from ranking.subsets.recipe import parse_recipe
 from ranking.subsets.select import create_subset
+from training.caches.provide import load_material
 from training.config import TrainConfig
-from training.data.material import Material, load_material
+from training.data.material import Material
 from training.data.order import Visit
 from training.data.pairs import from_store
 from training.models.load import load_model

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from training.data.batch import PairBatch
-from training.dtypes import Precision, autocast
 from training.losses.errors import denoising_error
 from training.methods.objective import Objective, Passes
 from training.models.base import DiffusionModel
+from training.precision import Precision, autocast
 
 
 def forward(
@@ -59,12 +59,12 @@ def forward(
     )
 
 
-def reference_errors(model: DiffusionModel, reference: nn.Module, batch: PairBatch, *, precision: Precision) -> Tensor:
-    """What `forward` finds of the reference, float32 (2B,), by itself: to be kept."""
+def errors_of(model: DiffusionModel, denoiser: nn.Module, batch: PairBatch, *, precision: Precision) -> Tensor:
+    """The errors of one denoiser, float32 (2B,), without a graph: of the reference what `forward` finds."""
     noisy = model.noised(batch.latents, batch.noise, batch.times)
     target = model.target(batch.latents, batch.noise, batch.times)
     with torch.no_grad(), autocast(precision, model.device):
-        prediction = model.predict(reference, noisy, batch.times, batch.conditioning, batch.geometry)
+        prediction = model.predict(denoiser, noisy, batch.times, batch.conditioning, batch.geometry)
     return denoising_error(prediction, target)
 
 

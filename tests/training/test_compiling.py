@@ -6,8 +6,8 @@ import pytest
 from torch._inductor.exc import InvalidCxxCompiler
 
 from ranking.errors import PairsieveError, UsageError
-from training.loop import compiling
-from training.loop.compiling import check_compiler, clear_of_compiling
+from training import compiling
+from training.compiling import check_compiler, clear_of_compiling
 
 
 def test_a_machine_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ranking.errors import PairsieveError
 from training.config import TrainConfig
-from training.loop.precision import allow_tf32
 from training.models.base import Conditioning, DiffusionModel
+from training.precision import allow_tf32
 
 Storage = Literal["float32", "float16"]
 

@@ -4,13 +4,24 @@ their difference times β is the logit."""
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from torch import nn
 
-from training.dtypes import DTYPES, Precision
+Precision = Literal["fp32", "bf16", "fp16"]
+"""The precisions that a config may name."""
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _CAST_BY_AUTOCAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """The context of every forward pass of a denoiser: weights stay as they are, products are taken in half precision
+    and sums where it matters in float32. Nothing for fp32."""
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, dtype=DTYPES[precision])
 
 
 def make_reference(denoiser: nn.Module, precision: Precision) -> nn.Module:
