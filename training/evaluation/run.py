@@ -18,6 +18,7 @@ from ranking.subsets.verdicts import JudgeVerdict, Verdict, record_verdict
 from training.blocks import TOYWORLD, EvaluationConfig
 from training.caches.provide import Round, load_material
 from training.config import TrainConfig, parse_config
+from training.data.pairs import PairSource
 from training.evaluation.diversity import Diversity, diversity
 from training.evaluation.implicit import Implicit, held_out_config, held_out_pairs, implicit_accuracy
 from training.evaluation.judging import ORACLE, Judges, embedding_of, embeddings
@@ -43,12 +44,13 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class _Bench:
-    """A run that is looked at: what it was trained on and with, its base model, and where its output lies."""
+    """A run that is looked at: its config, the pairs held out for it if any, its base model, and where its output
+    lies."""
 
     store: Store
     run_id: str
     config: TrainConfig
-    subset: Subset | ForeignSubset
+    held_out: PairSource | None
     model: DiffusionModel
     output: str
     device: str
@@ -94,8 +96,9 @@ def evaluate(
 
     judges.device = chosen = pick_device(device)
     found = find_subset(store, plan.subset)
+    held_out = held_out_pairs(store, found, settings.held_out) if settings.held_out is not None else None
     model = load_for(config, device=chosen)
-    bench = _Bench(store, run_id, config, found, model, output, chosen)
+    bench = _Bench(store, run_id, config, held_out, model, output, chosen)
     tell = progress or silent
     base = draw(store, model, None, prompts, settings, batch=batch, on_images=lambda d, t: tell("base", d, t))
     run = draw(store, model, output, prompts, settings, batch=batch, on_images=lambda d, t: tell("run", d, t))
@@ -162,11 +165,10 @@ def _diversity(bench: _Bench, scorer: str | None, base: Samples, run: Samples) -
 
 
 def _implicit(bench: _Bench, settings: EvaluationConfig, tell: Progress) -> Implicit | None:
-    if settings.held_out is None:
+    if settings.held_out is None or bench.held_out is None:
         return None
-    source = held_out_pairs(bench.store, bench.subset, settings.held_out)
     way = Round(lambda _, done, total: tell("held-out", done, total))
-    material = load_material(source, bench.model, held_out_config(bench.config), way=way)
+    material = load_material(bench.held_out, bench.model, held_out_config(bench.config), way=way)
     policy = bench.model.load_trained(bench.store.local_folder(bench.output))
     return implicit_accuracy(bench.model, policy, material, of=material.rows.ref, draws=settings.held_out.draws)
 

@@ -99,9 +99,11 @@ def test_a_judge_that_chose_the_pairs_is_circular_and_records_come_back_as_they_
     # Every prompt of that dataset was trained on, so nothing is held out.
     with pytest.raises(Exception, match="every prompt"):
         evaluate(store, run, settings, device="cpu")
+    assert not store.list("samples")  # that is said before a picture is drawn
     found = evaluate(store, run, settings.model_copy(update={"held_out": None}), device="cpu")
     assert found.judges[0].circular and read_verdicts(store, subset)[0].judges[0].circular
     assert found.implicit is None and list_evaluations(store, run) == [found]
+    assert store.list("samples")
     assert not math.isnan(found.judges[0].low)
 
 
