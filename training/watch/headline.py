@@ -13,8 +13,8 @@ _SURE = 2.0
 
 def headline(records: Sequence[Record]) -> str:
     """The sentence, from means over the recent steps (a tenth, 20 to 200) beside the first ones. It says "learns" where
-    the accuracy is two standard errors above one half, or, for a method without one, where the winners' error fell by
-    as much."""
+    the accuracy is two standard errors above one half (without a reference: above that of the first steps),
+    or, for a method without accuracy, where the winners' error fell by as much."""
     if not records:
         return "No step was taken yet."
     steps = records[-1]["step"] + 1
@@ -23,7 +23,10 @@ def headline(records: Sequence[Record]) -> str:
     recent = records[-count:]
     accuracy = values_of(recent, "implicit_accuracy")
     if accuracy:
-        sure = fmean(accuracy) - 0.5 > _SURE * standard_error(accuracy)
+        if values_of(recent, "winner_change"):
+            sure = fmean(accuracy) - 0.5 > _SURE * standard_error(accuracy)
+        else:  # without a reference accuracy begins where the base model stands, and not at one half
+            sure = len(records) >= 2 * count and _risen(values_of(records[:count], "implicit_accuracy"), accuracy)
         verdict = "It learns the order of its pairs" if sure else "No sure sign of learning yet"
         if grown(recent) is not None:
             verdict += ", but gets worse at winners too" if sure else ", and it gets worse at winners"
@@ -36,9 +39,13 @@ def headline(records: Sequence[Record]) -> str:
         return f"{after} nothing is known of errors."
     if len(records) < 2 * count:
         return f"{after} winners' error {fmean(errors):.4g}; too early for a trend."
-    sure = fmean(first) - fmean(errors) > _SURE * (standard_error(first) ** 2 + standard_error(errors) ** 2) ** 0.5
-    verdict = "It learns its winners" if sure else "No sure sign of learning yet"
+    verdict = "It learns its winners" if _risen(errors, first) else "No sure sign of learning yet"
     return f"{verdict}. {after} winners' error {fmean(errors):.4g} ({fmean(first):.4g} in the first {count} steps)."
+
+
+def _risen(below: Sequence[float], above: Sequence[float]) -> bool:
+    """Whether the mean of one is above the other's by more than chance."""
+    return fmean(above) - fmean(below) > _SURE * (standard_error(below) ** 2 + standard_error(above) ** 2) ** 0.5
 
 
 def _changes(recent: Sequence[Record]) -> str:

@@ -85,6 +85,15 @@ def test_the_headline_claims_nothing_that_chance_could_be() -> None:
     assert headline(steps(1)).startswith("No sure sign")
 
 
+def test_without_a_reference_the_accuracy_of_the_base_model_is_nothing_learnt() -> None:
+    def mapo(n: int, gain: float = 0.0) -> dict[str, float | None]:
+        return {"implicit_accuracy": 0.75 + 0.02 * (n % 2) + gain * n, "winner_change": None, "loser_change": None}
+
+    assert headline(steps(4, mapo)).startswith("No sure sign of learning yet. After 4 steps accuracy 0.76 (0.75 at")
+    assert headline(steps(120, mapo)).startswith("No sure sign of learning yet. ")
+    assert headline(steps(120, lambda n: mapo(n, 0.001))).startswith("It learns the order of its pairs. ")
+
+
 def test_a_method_without_accuracy_is_judged_by_its_winners() -> None:
     unknown = {"implicit_accuracy": None, "winner_change": None, "loser_change": None}
     falls = steps(100, lambda n: unknown | {"winner_error": 0.3 - 0.001 * n})
