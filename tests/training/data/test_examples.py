@@ -153,7 +153,8 @@ def test_no_prompt_is_what_the_pipeline_samples_with_unless_the_config_says_othe
     told = [
         made(store, subset, sdxl, data={"prompt_dropout": 1.0, **more}) for more in ({}, {"empty_prompt": "encoded"})
     ]
-    assert [bool(each.batch(visits(each)).conditioning.tensors["states"].any()) for each in told] == [False, True]
+    for name in ("states", "pooled"):
+        assert [bool(each.batch(visits(each)).conditioning.tensors[name].any()) for each in told] == [False, True]
     zeros = made(store, subset, model, data={"prompt_dropout": 1.0, "empty_prompt": "zeros"})
     assert not zeros.batch(visits(zeros)).conditioning.tensors["states"].any()
     encoded = made(store, subset, model, data={"prompt_dropout": 1.0})

@@ -20,7 +20,8 @@ COMMON = {"steps": 3, "warmup": 0, "learning_rate": 1e-4, "device": "cpu", "eval
 WORK: dict[str, dict[str, Any]] = {
     "dpo": {"config": {"method": {"beta": 100}, "ema": {"warmup": False, "decay": 0.5}}},
     "buckets": {"config": {"data": {"buckets": True}, "method": {"beta": 100}}, "material": {"tall": 5}},
-    "rpo": {"config": {"method": {"name": "rpo", "beta": 500}}},
+    # In passes of two shapes, so that the processes have unequal numbers of pairs to tell each other of.
+    "rpo": {"config": {"method": {"name": "rpo", "beta": 500}, "data": {"buckets": True}}, "material": {"tall": 5}},
     "lora": {"config": {"lora": {"rank": 2}, "method": {"beta": 100}}},
 }
 SHARDED: dict[str, dict[str, Any]] = {
