@@ -68,7 +68,7 @@ def _kept(description: Description, denoiser: Any, *, dtype: torch.dtype, side: 
         if id(tensor) not in weights:
             alive.append(tensor)  # so that no address is used twice
             storage = tensor.untyped_storage()
-            seen[storage._cdata] = tensor.numel() * tensor.element_size()
+            seen[storage._cdata] = storage.nbytes()  # a view keeps all of it
         return tensor
 
     made = {"device": "meta", "dtype": dtype}

@@ -10,7 +10,10 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from training.blocks import LoraConfig
+from training.config import parse_config
+from training.loop.activations import activations_of
 from training.loop.lean import keep_less
+from training.models.describe import describe, meta_denoiser
 from training.models.load import load_model
 from training.models.lora import add_adapters
 from training.precision import Precision, autocast, keep_in_half
@@ -56,6 +59,20 @@ def test_gradients_are_the_same_and_less_is_kept(tiny_model: Path, adapters: boo
     torch.testing.assert_close(same, gradients, rtol=0, atol=0)
     assert any(bool(each.any()) for each in same)
     assert less < (0.85 if adapters else 1) * much
+
+
+@pytest.mark.parametrize("adapters", [True, False])
+def test_the_plan_counts_what_is_kept(tiny_model: Path, adapters: bool) -> None:
+    config = parse_config({"lora": {"rank": 2} if adapters else None})
+    plain: Any = load_model(str(tiny_model), device="cpu").denoiser
+    plain.requires_grad_(not adapters).eval()
+    if config.lora is not None:
+        add_adapters(plain, config.lora, seed=0)
+    keep_less(plain)
+    shape = describe(str(tiny_model))
+    meta = meta_denoiser(shape.family, shape.configs[shape.part])
+    told = activations_of(config, shape, meta, images=2, side=8 * shape.stride)
+    assert told == pytest.approx(passed(plain, "fp32")[2], rel=0.1)
 
 
 def test_a_convolution_that_trains_is_left_alone() -> None:
