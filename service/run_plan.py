@@ -127,11 +127,11 @@ def _time(hours: Hours | None) -> str:
     if hours is None:
         return "not estimated: the device has no room for a trial now"
     parts = {
-        "caches at most": hours.caches,
+        "caches, at most": hours.caches,
         f"steps of {roughly(hours.step)}": hours.training,
-        "drawing for the evaluation": hours.evaluation,
+        "the evaluation's pictures": hours.evaluation,
     }
-    told = ", ".join(f"{name} {roughly(seconds)}" for name, seconds in parts.items() if seconds >= 1)
+    told = "; ".join(f"{roughly(seconds)} for {what}" for what, seconds in parts.items() if seconds >= 1)
     return f"about {roughly(hours.total)}" + (f": {told}" if told else "")
 
 
