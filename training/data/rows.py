@@ -12,6 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ranking.errors import PairsieveError
+
+_READ = ("pair_id", "prompt", "winner_uid", "loser_uid", "preference", "weight")
+
 
 @dataclass(frozen=True)
 class PairRows:
@@ -89,7 +93,17 @@ class PairRows:
 
 
 def rows_of(table: pa.Table, *, ref: str, taken_down: int = 0) -> PairRows:
-    """The rows of a subset's pairs (schema SUBSET_PAIRS)."""
+    """The rows of a subset's pairs (schema SUBSET_PAIRS).
+
+    Raises PairsieveError where their file is older than what is read of it.
+    """
+    missing = [name for name in _READ if name not in table.column_names]
+    if missing:
+        raise PairsieveError(
+            f"the pairs file of subset {ref} has no {', '.join(missing)}: an older Pairsieve wrote it",
+            code="old-subset",
+            hint="make it anew with `pairsieve subset create` and train on that version",
+        )
     count = table.num_rows
     prompts = _encoded(table["prompt"])
     images = _encoded(pa.chunked_array([*table["winner_uid"].chunks, *table["loser_uid"].chunks], pa.string()))
