@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(stage, done, total); stages are "encode", "train", "base" and "run"."""
+"""Called as progress(stage, done, total). `stage` is a word for what is under way, as "latents", "train" or "cells";
+it may be any, and each is a bar of its own."""
 
 
 def silent(*_: object) -> None:
