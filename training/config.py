@@ -130,7 +130,7 @@ def parse_config(values: dict[str, Any], *, where: str = "the training config") 
     field that does not fit."""
     values = dict(values)
     if (name := values.pop("preset", None)) is not None:
-        values = _laid_over(preset_values(name), values)
+        values = laid_over(preset_values(name), values)
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
@@ -212,14 +212,21 @@ def method_name(value: Any) -> str | None:
     return value.get("name") if isinstance(value, dict) else value
 
 
-def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Values of a config over others, block by block. A method keeps its options unless another one is named."""
     laid = dict(below)
     for key, value in above.items():
         under = laid.get(key)
-        if key == "method" and method_name(value) not in (None, method_name(under)):
-            under = None  # the options of one method are not another's
-        laid[key] = _laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+        if key == "method":
+            under, value = _spelt_out(under), _spelt_out(value)
+            if method_name(value) not in (None, method_name(under)):
+                under = None  # the options of one method are not another's
+        laid[key] = laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
     return laid
+
+
+def _spelt_out(method: Any) -> Any:
+    return {"name": method} if isinstance(method, str) else method
 
 
 def _apply(values: dict[str, Any], setting: str) -> None:
@@ -232,8 +239,8 @@ def _apply(values: dict[str, Any], setting: str) -> None:
         inner = place.get(parent)
         if inner is None:  # unset, or null: a block that is now wanted
             inner = place[parent] = {}
-        if isinstance(inner, str) and parent == "method":
-            inner = place[parent] = {"name": inner}
+        if parent == "method":
+            inner = place[parent] = _spelt_out(inner)
         if not isinstance(inner, dict):
             raise UsageError(f"the setting {setting!r} reaches into {parent}, which is not a block")
         place = inner

@@ -12,12 +12,12 @@ from ranking.errors import PairsieveError, UsageError
 from ranking.names import check_name
 from ranking.validation import first_flaw
 from training.blocks import TOYWORLD, Block, Seed
-from training.config import TrainConfig, parse_config
+from training.config import TrainConfig, laid_over, parse_config
 
 
 class StyleArm(Block):
-    """One row: a training with `train` laid over the study's. `after` names the arm whose model it starts from, seed by
-    seed; `labels: random` is the control whose winners are drawn by lot."""
+    """One row: a training with `train` laid over the study's, block by block. `after` names the arm whose model it
+    starts from, seed by seed; `labels: random` is the control whose winners are drawn by lot."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
     train: dict[str, Any] = Field(default_factory=dict)
@@ -52,7 +52,7 @@ class StyleStudySpec(Block):
 
     def config(self, arm: StyleArm, seed: int, *, model: str | None = None) -> TrainConfig:
         """The training of one cell, from `model` where it starts from another arm's."""
-        values = _laid({"evaluation": None} | self.train, arm.train) | {"seed": seed}
+        values = laid_over({"evaluation": None} | self.train, arm.train) | {"seed": seed}
         if model is not None:
             values["model"] = model
         return parse_config(values, where=f"arm {arm.name} of style study {self.name}")
@@ -86,7 +86,3 @@ def load_style_study(path: Path) -> StyleStudySpec:
             raise UsageError(f"style study {path}: {error.message}", hint=error.hint) from error
         known.add(arm.name)
     return spec
-
-
-def _laid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    return below | above
