@@ -3,6 +3,7 @@ follows."""
 
 import hashlib
 import json
+import math
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,15 @@ def canonical_json(value: Any) -> bytes:
     """UTF-8 JSON with sorted keys and no spaces: equal values give equal bytes. Refuses NaN and
     infinities."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def nulls_for_nan(value: Any) -> Any:
+    """A value for `canonical_json` with None in place of every NaN and infinity; tuples become lists."""
+    if isinstance(value, dict):
+        return {key: nulls_for_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [nulls_for_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def parse_json(data: bytes, *, where: str) -> Any:

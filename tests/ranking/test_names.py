@@ -5,7 +5,16 @@ import pickle
 import pytest
 
 from ranking.errors import NotFoundError, PairsieveError, StoreError, UnknownNameError, UsageError
-from ranking.names import canonical_json, check_id, check_name, check_scorer_id, parse_json, scorer_name, utc_now
+from ranking.names import (
+    canonical_json,
+    check_id,
+    check_name,
+    check_scorer_id,
+    nulls_for_nan,
+    parse_json,
+    scorer_name,
+    utc_now,
+)
 
 
 @pytest.mark.parametrize("name", ["a", "pickapic-v2", "hpsv2.1", "0_x", "a" * 64])
@@ -42,6 +51,11 @@ def test_ids_are_hex_digits(value: str) -> None:
 def test_equal_values_have_equal_canonical_bytes() -> None:
     assert canonical_json({"b": [1, 2.5], "a": "ψ"}) == '{"a":"ψ","b":[1,2.5]}'.encode()
     assert canonical_json({"x": 1, "y": 2}) == canonical_json({"y": 2, "x": 1})
+
+
+def test_what_json_has_no_number_for_is_null_at_any_depth() -> None:
+    value = {"a": float("nan"), "b": (1.5, [float("-inf")]), "c": {"d": "nan", "e": True, "f": 0}}
+    assert nulls_for_nan(value) == {"a": None, "b": [1.5, [None]], "c": {"d": "nan", "e": True, "f": 0}}
 
 
 def test_canonical_json_refuses_nan() -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ranking.names import canonical_json, parse_json
+from ranking.names import canonical_json, nulls_for_nan, parse_json
 from ranking.store.blobs import Store
 from training.blocks import EvaluationConfig
 from training.evaluation.diversity import Diversity
@@ -75,7 +75,7 @@ def read_table(store: Store, evaluation: Evaluation) -> pa.Table:
 
 def keep_evaluation(store: Store, key: str, evaluation: Evaluation) -> Evaluation:
     """The record under this key: this one, unless there was one."""
-    store.put_if_absent(key, canonical_json(_finite(asdict(evaluation))))
+    store.put_if_absent(key, canonical_json(nulls_for_nan(asdict(evaluation))))
     return read_evaluation(store, key)
 
 
@@ -126,12 +126,3 @@ def _estimates(record: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def _estimate(record: dict[str, float | None]) -> Estimate:
     return Estimate(**{end: float("nan") if value is None else value for end, value in record.items()})
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN: null stands for a number that there is none of."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking.names import nulls_for_nan
 from training.reward.examples import Examples
 from training.reward.protocols import (
     Accuracy,
@@ -64,7 +65,7 @@ class Comparison:
 
     def plain(self) -> dict[str, Any]:
         """As JSON: NaN is null."""
-        cleaned: dict[str, Any] = _without_nan(asdict(self))
+        cleaned: dict[str, Any] = nulls_for_nan(asdict(self))
         return cleaned
 
 
@@ -138,11 +139,3 @@ def _credits(
     for protocol, credit in found.items():
         spread[protocol][where] = credit
     return spread
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from ranking.names import nulls_for_nan
 from training.losses.outcome import Outcome
 from training.methods.objective import Passes
 from training.transfer import moved
@@ -90,7 +91,8 @@ class Step:
 
     def record(self) -> dict[str, Any]:
         """The step as plain JSON; None stands for NaN and infinities."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        record: dict[str, Any] = nulls_for_nan(asdict(self))
+        return record
 
     def measured(self) -> dict[str, Any]:
         """The same without the clocks: what follows from config and data alone."""
@@ -213,13 +215,3 @@ class Meter:
 
 def _means(rows: list[dict[str, float]], name: str) -> tuple[float, ...]:
     return tuple(row[name] / row["pairs"] if row["pairs"] else math.nan for row in rows)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
