@@ -23,12 +23,21 @@ _LAST_WORDS = 2000
 
 def world() -> int:
     """How many processes a launcher has started for one training; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", 1)
 
 
 def is_first() -> bool:
-    """Whether this is the process that keeps the records."""
-    return int(os.environ.get("RANK", "0")) == 0
+    """Whether this is the process that keeps the records, which one alone is whatever RANK is left in its shell."""
+    return world() == 1 or _number("RANK", 0) == 0
+
+
+def check_launched(processes: int) -> None:
+    """UsageError where a launcher has started another number of processes than `processes`."""
+    if world() > 1 and world() != processes:
+        raise UsageError(
+            f"the config is for {processes} processes, and a launcher started {world()}",
+            hint=f"--processes {world()}, which is another run, or have the launcher start {processes}",
+        )
 
 
 @contextmanager
@@ -39,11 +48,7 @@ def gathered(processes: int, run_id: str) -> Iterator[None]:
     Raises UsageError where a launcher started another number of them, and PairsieveError with the last words of one
     that failed.
     """
-    if world() > 1 and world() != processes:
-        raise UsageError(
-            f"the config is for {processes} processes, and a launcher started {world()}",
-            hint=f"--processes {world()}, which is another run, or have the launcher start {processes}",
-        )
+    check_launched(processes)
     if processes == 1 or world() > 1:
         yield
         return
@@ -120,6 +125,13 @@ def _watch(helpers: Sequence[_Helper], ended: threading.Event) -> None:
             sys.stderr.write(f"error: {failed}\n")
             sys.stderr.flush()
             os._exit(1)
+
+
+def _number(variable: str, otherwise: int) -> int:
+    text = os.environ.get(variable, "") or str(otherwise)
+    if not text.isdecimal():
+        raise UsageError(f"{variable} is {text!r}, which is no number", hint="launchers set it; unset it")
+    return int(text)
 
 
 def _free_port() -> int:

@@ -56,7 +56,7 @@ def train(
     """
     from ranking.errors import UsageError
     from training.config import load_config
-    from training.processes import is_first, world
+    from training.processes import check_launched, is_first, world
 
     settings = list(set or [])
     if processes is not None or world() > 1:
@@ -67,6 +67,7 @@ def train(
     if show_config:
         _show(wanted, json=json)
         return
+    check_launched(wanted.processes)
     if subset is None:
         raise UsageError("no subset is named", hint="--subset NAME@VERSION; `pairsieve subset list` has them")
     store = open_store()
