@@ -9,6 +9,8 @@ import typer
 
 from service.commands.options import Json
 
+_ID_LEAST = 4  # digits of an id; an empty one, as of a shell's unset variable, would begin every id there is
+
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="What training keeps on this machine: latents, prompts, references.")
@@ -55,7 +57,8 @@ def clear(
     found = list_caches()
     chosen = []
     for wanted in which or []:
-        matching = [each for each in found if each.kind == wanted or each.name.startswith(wanted)]
+        named = len(wanted) >= _ID_LEAST
+        matching = [each for each in found if each.kind == wanted or (named and each.name.startswith(wanted))]
         if not matching and wanted not in KINDS:
             raise UnknownNameError.among("cache", wanted, [*KINDS, *(each.name[:12] for each in found)])
         chosen += [each for each in matching if each not in chosen]
@@ -66,7 +69,8 @@ def clear(
     if json:
         print_json({"cleared": [each.name for each in cleared], "in_use": [each.name for each in busy]})
     else:
-        out.print(f"{len(cleared)} caches are gone, {readable(sum(each.bytes for each in cleared))}.")
+        gone = "1 cache is" if len(cleared) == 1 else f"{len(cleared)} caches are"
+        out.print(f"{gone} gone, {readable(sum(each.bytes for each in cleared))}.")
     if busy:
         raise PairsieveError(
             f"{len(busy)} caches are in use and stay: {', '.join(f'{each.kind} {each.name[:12]}' for each in busy)}",

@@ -65,3 +65,14 @@ def test_clearing_needs_to_be_told_what() -> None:
     refused = pairsieve("cache", "clear", "latent")
     assert refused.status == 2
     assert "did you mean latents" in refused.err
+
+
+def test_an_empty_or_short_id_names_no_cache() -> None:
+    """An empty word is what a shell makes of "$ID" where ID is not set; every id begins with it."""
+    with shelf("latents", "a model") as opened:
+        name = opened.folder.name
+    for word in ("", name[:3]):
+        assert pairsieve("cache", "clear", word).status == 2
+    assert opened.folder.exists()
+    assert pairsieve("cache", "clear", name[:4]).out.startswith("1 cache is gone, ")
+    assert not opened.folder.exists()
