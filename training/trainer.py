@@ -7,11 +7,9 @@ cannot mix.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -187,7 +185,7 @@ class _Work:
         record = self.subset if isinstance(self.subset, Subset) else self.subset.subset
         facts = facts_of(model, material.rows, subset=record.sha256, device=device, processes=accelerator.num_processes)
         checkpoints = Checkpoints(self.store, self.run_id, self.config.checkpoints, self.attempt, facts, self.ears.say)
-        with _unfinished(self.store, self.run_id) as folder:
+        with self.store.unfinished(f"run {self.run_id}") as folder:
             with self._watching(folder, material) as watching:
                 resumed = checkpoints.resume(training, watching)
                 self._steps(training, checkpoints, watching)
@@ -283,16 +281,6 @@ class _Work:
         """Each flag if any process has it up: clocks and signals are each one's own."""
         counts = summed(torch.tensor(flags, dtype=torch.float32, device=training.model.device), training.accelerator)
         return [count > 0 for count in counts.tolist()]
-
-
-@contextmanager
-def _unfinished(store: Store, run_id: str) -> Iterator[Path]:
-    with clear_errors(f"run {run_id}"):
-        folder = Path(tempfile.mkdtemp(prefix=f"run-{run_id}-", dir=store.tmp()))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _place(store: Store, folder: Path, output: str) -> None:

@@ -1,6 +1,8 @@
 """The store's one primitive, `put_if_absent`, and plain reads. Knows bytes and keys, not what they mean."""
 
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -174,6 +176,17 @@ class Store:
     def tmp(self) -> Path:
         """The local folder for unfinished files: never listed, free to be emptied when idle."""
         return self.workspace / "tmp"
+
+    @contextmanager
+    def unfinished(self, what: str) -> Iterator[Path]:
+        """A new local folder for unfinished files of `what` ("run 12ab"); it goes at the end, with all that is left in
+        it. StoreError where there can be none."""
+        with clear_errors(what):
+            folder = Path(tempfile.mkdtemp(prefix=f"{what.replace(' ', '-')}-", dir=self.tmp()))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def usable(self) -> str | None:
         """Why the store cannot be read now, or None."""

@@ -4,11 +4,8 @@ an undisturbed run would have had."""
 from __future__ import annotations
 
 import platform
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -123,7 +120,8 @@ class Checkpoints:
 
         Raises StoreError, the checkpoints before it untouched, where there is no room for it.
         """
-        with _room(self.store, self.run_id) as folder:
+        of_run = f"checkpoint of run {self.run_id}"
+        with clear_errors(f"a {of_run}"), self.store.unfinished(of_run) as folder:
             training.save(folder / _STATE)
             if self.attempt is not None and watching is not None:
                 watching.save(folder)
@@ -151,17 +149,6 @@ class Checkpoints:
         changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
         if changed:
             self.say(f"Not bit for bit from here on, as it was made with others: {', '.join(changed)}.")
-
-
-@contextmanager
-def _room(store: Store, run_id: str) -> Iterator[Path]:
-    """A folder for unfinished files; what the system refuses inside is said of the checkpoint."""
-    with clear_errors(f"a checkpoint of run {run_id}"):
-        folder = Path(tempfile.mkdtemp(prefix=f"checkpoint-{run_id}-", dir=store.tmp()))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _device(device: str) -> str:

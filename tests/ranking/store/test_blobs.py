@@ -48,6 +48,16 @@ def test_nothing_is_left_in_tmp(store: Store) -> None:
     assert list(store.tmp().iterdir()) == []
 
 
+def test_a_folder_for_unfinished_files_goes_with_what_is_left_in_it(folder: Store) -> None:
+    with pytest.raises(KeyError), folder.unfinished("run 12") as place:
+        (place / "half").write_bytes(b"1")
+        raise KeyError
+    assert place.parent == folder.tmp() and not place.exists()
+    folder.tmp().rmdir()
+    with pytest.raises(StoreError, match="run 12 cannot be written"), folder.unfinished("run 12"):
+        pytest.fail("there is no place for it")
+
+
 def test_a_finished_file_moves_to_its_key_once(store: Store) -> None:
     for content, won in ((b"one", True), (b"two", False)):
         finished = store.tmp() / "finished"
