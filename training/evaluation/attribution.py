@@ -26,9 +26,16 @@ from training.config import TrainConfig, parse_config
 from training.data.pairs import PairSource
 from training.data.rest import source_of
 from training.evaluation.direction import agreement, distance_between, where_it_began
-from training.evaluation.implicit import credit, draw_changes, held_out_config, held_out_pairs, share_of_mean
+from training.evaluation.implicit import (
+    credit,
+    draw_changes,
+    held_out_config,
+    held_out_pairs,
+    share_of_mean,
+    share_over_prompts,
+)
 from training.evaluation.winrates import ByPrompt
-from training.intervals import Estimate, Floats, effective, wilson
+from training.intervals import Estimate, Floats
 from training.models.load import load_for
 from training.progress import Progress, silent
 from workers.scorers.runtime import pick_device
@@ -245,17 +252,12 @@ def _group(table: pa.Table) -> Group:
         first=int(ranks.min()),
         last=int(ranks.max()),
         pairs=len(table),
-        learnt=_share(credit(margin), by),
+        learnt=share_over_prompts(by.sums(credit(margin)), by.counts, by),
         margin=share_of_mean(margin, by),
         winner_change=share_of_mean(_floats(table, "winner_change"), by),
         loser_change=share_of_mean(_floats(table, "loser_change"), by),
-        helped=None if np.isnan(helped).any() else _share(credit(helped), by),
+        helped=None if np.isnan(helped).any() else share_over_prompts(by.sums(credit(helped)), by.counts, by),
     )
-
-
-def _share(credits: Floats, by: ByPrompt) -> Estimate:
-    found = share_of_mean(credits, by)
-    return wilson(found.value, effective(by.counts)) if found.value in (0.0, 1.0) else found
 
 
 def _floats(table: pa.Table, name: str) -> Floats:

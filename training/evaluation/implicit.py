@@ -24,7 +24,7 @@ from training.data.material import Material
 from training.data.order import Visit
 from training.data.pairs import PairSource, from_table
 from training.evaluation.winrates import ByPrompt
-from training.intervals import Estimate, Floats, effective, wilson
+from training.intervals import Estimate, Floats, effective, resampled_share
 from training.losses.errors import denoising_error
 from training.methods.options import Dpo
 from training.models.base import DiffusionModel
@@ -48,7 +48,9 @@ class Implicit:
     """Of `pairs` held-out pairs of `prompts` prompts, `of` a subset or of the dataset, the share whose order the
     implicit reward has right in expectation over `draws` timesteps and noises a pair; a tie counts one half. `margin`
     is the mean reward of the winner less the loser's, in denoising error (times β/2 it is a logit); `buckets` are of
-    single draws, from little noise to much. Intervals are over prompts."""
+    single draws, from little noise to much. Intervals are over prompts; of a share of which no resample knows another
+    (0, 1, one prompt, prompts all alike) Wilson's, as if each prompt were one trial; the margin of a single prompt has
+    none (NaN)."""
 
     of: str
     pairs: int
@@ -68,38 +70,39 @@ def implicit_accuracy(model: DiffusionModel, policy: nn.Module, material: Materi
     """
     margins, times = draw_margins(model, policy, material, draws=draws)
     by = ByPrompt.of(material.rows.prompts_of(range(len(material))))
-    picks = by.picks(0)
-
-    def share(values: Floats, counts: Floats) -> Estimate:
-        """Of sums and counts by prompt (P,)."""
-        rate = float(values.sum() / counts.sum()) if counts.sum() else float("nan")
-        if rate in (0.0, 1.0):
-            return wilson(rate, effective(counts))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return Estimate.of(rate, values[picks].sum(1) / counts[picks].sum(1))
-
     expected = margins.mean(1)
     buckets = []
     for number in range(BUCKETS):
         start, stop = number / BUCKETS, (number + 1) / BUCKETS
         inside = ((times >= start) & (times < stop)).astype(np.float64)
         right = by.sums((credit(margins) * inside).sum(1))
-        buckets.append(Bucket(start, stop, share(right, by.sums(inside.sum(1)))))
+        buckets.append(Bucket(start, stop, share_over_prompts(right, by.sums(inside.sum(1)), by)))
     return Implicit(
         of=of,
         pairs=len(material),
         prompts=len(by.counts),
         draws=draws,
-        accuracy=share(by.sums(credit(expected)), by.counts),
+        accuracy=share_over_prompts(by.sums(credit(expected)), by.counts, by),
         margin=share_of_mean(expected, by),
         buckets=tuple(buckets),
     )
 
 
+def share_over_prompts(right: Floats, counts: Floats, by: ByPrompt) -> Estimate:
+    """The share of all `counts` (P,) that are `right` (P,), both by prompt; NaN where there is none to count."""
+    if not counts.any():
+        return Estimate(np.nan, np.nan, np.nan)
+    picks = by.picks(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = right[picks].sum(1) / counts[picks].sum(1)
+    return resampled_share(float(right.sum() / counts.sum()), drawn, effective(counts))
+
+
 def share_of_mean(values: Floats, by: ByPrompt) -> Estimate:
-    """The mean over N values with its interval over prompts."""
+    """The mean over N values with its interval over prompts; of a single prompt there is none (NaN)."""
     totals, picks = by.sums(values), by.picks(0)
-    return Estimate.of(float(values.mean()), totals[picks].sum(1) / by.counts[picks].sum(1))
+    drawn = totals[picks].sum(1) / by.counts[picks].sum(1)
+    return Estimate.of(float(values.mean()), drawn, clusters=len(by.counts))
 
 
 def draw_margins(model: DiffusionModel, policy: nn.Module, material: Material, *, draws: int) -> tuple[Floats, Floats]:

@@ -20,7 +20,15 @@ from training.caches.provide import load_material
 from training.config import TrainConfig
 from training.data.material import Material
 from training.data.order import Visit
-from training.evaluation.implicit import draw_margins, held_out_config, held_out_pairs, implicit_accuracy
+from training.evaluation.implicit import (
+    draw_margins,
+    held_out_config,
+    held_out_pairs,
+    implicit_accuracy,
+    share_of_mean,
+    share_over_prompts,
+)
+from training.evaluation.winrates import ByPrompt
 from training.models.load import load_model
 
 
@@ -91,3 +99,15 @@ def test_accuracy_is_of_a_pairs_expectation_and_buckets_are_of_single_draws(
     assert found.accuracy.value == 1 and found.accuracy.low > 0.5 and found.margin.value == 1
     by_time = [bucket.accuracy.value for bucket in found.buckets]
     assert by_time[0] == 1 and by_time[-1] == 0 and np.isnan(by_time[2])
+
+
+def test_a_single_prompt_or_prompts_all_alike_make_nobody_sure() -> None:
+    # Wilson's limits of one half are 0.0945 and 0.9055 of two trials, and 0.0546 and 0.9454 of one.
+    half = np.array([1.0, 0.0])
+    alike, alone = ByPrompt.of(["a", "a", "b", "b"]), ByPrompt.of(["a", "a"])
+    found = share_over_prompts(np.array([1.0, 1.0]), alike.counts, alike)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.0945, 0.9055), abs=5e-5)
+    found = share_over_prompts(alone.sums(half), alone.counts, alone)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.0546, 0.9454), abs=5e-5)
+    margin = share_of_mean(half, alone)
+    assert margin.value == 0.5 and np.isnan([margin.low, margin.high]).all()
