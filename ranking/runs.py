@@ -12,6 +12,8 @@ from ranking.store.blobs import Store
 from ranking.subsets.foreign import find_subset
 
 RunState = Literal["planned", "running", "done", "dead"]
+ASIDE = b"aside"
+"""In an attempt's `released_key`: it was told to stop and put the run aside, so nobody trains it now."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,17 @@ def open_runs(store: Store) -> list[RunPlan]:
 
 
 def run_state(store: Store, run_id: str, *, lease_seconds: float = 600) -> RunState:
-    """planned, running (a sign of life within `lease_seconds`), done or dead. Done wins over dead."""
+    """planned (also: put aside), running (a sign of life within `lease_seconds`), done or dead. Done wins over
+    dead."""
     get_run(store, run_id)
     if store.exists(run_key(run_id, "done")):
         return "done"
     if store.exists(run_key(run_id, "dead")):
         return "dead"
-    signs = [datetime.fromisoformat(attempt.created).timestamp() for attempt in run_attempts(store, run_id)]
+    tried = run_attempts(store, run_id)
+    if tried and store.get_hint(released_key(run_id, tried[-1].attempt)) == ASIDE:
+        return "planned"
+    signs = [datetime.fromisoformat(attempt.created).timestamp() for attempt in tried]
     beat = store.get_hint(_heartbeat(run_id))
     if signs and beat is not None:
         signs.append(float(beat))
@@ -146,6 +152,11 @@ def run_death(store: Store, run_id: str) -> str | None:
 def run_key(run_id: str, marker: Literal["plan", "done", "dead"]) -> str:
     """The store key of a run's plan or end marker."""
     return f"runs/{check_id('run', run_id)}/{marker}.json"
+
+
+def released_key(run_id: str, attempt: str) -> str:
+    """The hint that an attempt at a run ended for reasons outside the run."""
+    return f"hints/released/runs/{run_id}/{attempt}"
 
 
 def _heartbeat(run_id: str) -> str:

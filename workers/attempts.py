@@ -11,7 +11,7 @@ from typing import Literal
 from ranking.errors import PairsieveError, StoreError
 from ranking.names import canonical_json, parse_json
 from ranking.plan import Attempt, Plan, attempts, record_attempt
-from ranking.runs import run_attempts, run_state
+from ranking.runs import ASIDE, released_key, run_attempts, run_state
 from ranking.store.blobs import Store
 from workers.identity import is_gone, worker_name
 
@@ -19,8 +19,6 @@ SignState = Literal["running", "failed", "released"]
 
 _ENVIRONMENT = ("source-gone", "source-changed", "store-unusable", "unreachable", "canary")
 """Error codes that say something about this machine now, not about the slice; such a try does not count."""
-
-_ASIDE = b"aside"
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,6 @@ def run_in_hand(store: Store, run_id: str, *, lease_seconds: float) -> str | Non
     tried = run_attempts(store, run_id)
     if not tried or is_gone(tried[-1].worker):
         return None
-    if store.get_hint(_released(run_id, tried[-1].attempt)) == _ASIDE:
-        return None
     running = run_state(store, run_id, lease_seconds=lease_seconds) == "running"
     return tried[-1].worker if running else None
 
@@ -134,7 +130,7 @@ def release_run(store: Store, run_id: str, *, aside: bool = False) -> None:
     was told to stop and put the run `aside`, another may take it up at once, and not only after the lease."""
     mine = [attempt.attempt for attempt in run_attempts(store, run_id) if attempt.worker == worker_name()]
     if mine:
-        store.put_hint(_released(run_id, mine[-1]), _ASIDE if aside else b"")
+        store.put_hint(released_key(run_id, mine[-1]), ASIDE if aside else b"")
 
 
 def counted_run_attempts(store: Store, run_id: str) -> int:
@@ -157,10 +153,6 @@ def one_line(error: BaseException) -> str:
 def is_environment(error: Exception) -> bool:
     """Whether an error says something about this machine now, not about the work."""
     return isinstance(error, OSError) or (isinstance(error, PairsieveError) and error.code in _ENVIRONMENT)
-
-
-def _released(run_id: str, attempt: str) -> str:
-    return f"hints/released/runs/{run_id}/{attempt}"
 
 
 def _release(store: Store, plan: Plan, unit: str, attempt: str) -> None:

@@ -85,7 +85,9 @@ def _train(store: Store, subset: str, config: TrainConfig, *, from_scratch: bool
     from service.console import out, print_facts, print_json, say, stage_bars
     from service.runs import read_run
     from training.evaluation.records import kept_evaluation
+    from training.loop.stops import StoppedError
     from training.processes import gathered, is_first
+    from workers.attempts import release_run
 
     values = config.model_dump(mode="json")
     known = run_id_of(find_subset(store, subset).ref, values)
@@ -103,10 +105,14 @@ def _train(store: Store, subset: str, config: TrainConfig, *, from_scratch: bool
     if done and (kept is not None or wanted is None):
         result, evaluation = run_result(store, run.run_id), kept
     else:
-        with stage_bars(quiet=json) as stage, nullcontext() if done else gathered(config.processes, run.run_id):
-            result, evaluation = _trained(
-                store, run.run_id, config, compared=wanted is not None, from_scratch=from_scratch, stage=stage
-            )
+        try:
+            with stage_bars(quiet=json) as stage, nullcontext() if done else gathered(config.processes, run.run_id):
+                result, evaluation = _trained(
+                    store, run.run_id, config, compared=wanted is not None, from_scratch=from_scratch, stage=stage
+                )
+        except (StoppedError, KeyboardInterrupt):
+            release_run(store, run.run_id, aside=True)  # so that nobody is told that it is running
+            raise
     curves = read_run(store, run.run_id).curves
     if json:
         told = {"headline": curves.headline, "warnings": [warning.record() for warning in curves.warnings]}

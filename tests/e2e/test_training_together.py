@@ -16,7 +16,7 @@ from subsets import all_pairs
 from tiny_models import save_sd
 
 from ranking.checkpoints import list_checkpoints
-from ranking.runs import finish_run, list_runs, plan_run
+from ranking.runs import finish_run, list_runs, plan_run, run_state
 from ranking.store.blobs import Store
 from training import trainer
 from training.config import load_config
@@ -75,6 +75,7 @@ def test_two_processes_that_are_told_to_stop_put_one_state_aside(
     (line,) = errors(processes)
     assert f"stopped before step {checkpoint.step} of 1000000, and its state is put aside" in line
     assert checkpoint.facts["made with"]["processes"] == 2
+    assert run_state(store, run.run_id) == "planned", "nobody is told that it is running still"
     assert helpers and not any(helper.is_running() for helper in helpers)
 
 

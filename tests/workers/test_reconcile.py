@@ -189,6 +189,17 @@ def test_a_training_that_was_told_to_stop_does_not_count(store: Store, run: str)
     assert look_at_runs(store, sender, max_attempts=2) == [run]
 
 
+def test_a_run_that_was_put_aside_is_planned_until_somebody_goes_on(store: Store, run: str) -> None:
+    record_run_attempt(store, run, worker=worker_name())
+    beat_run(store, run)
+    assert run_state(store, run) == "running"
+    release_run(store, run, aside=True)
+    assert run_state(store, run) == "planned"
+    assert run_in_hand(store, run, lease_seconds=600) is None
+    record_run_attempt(store, run, worker=worker_name())
+    assert run_state(store, run) == "running"
+
+
 def test_a_finished_run_is_left_alone(store: Store, run: str) -> None:
     record_run_attempt(store, run, worker=gone())
     finish_run(store, run, {})
