@@ -7,13 +7,17 @@ import os
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
+from ranking.checkpoints import list_checkpoints
 from ranking.errors import UNUSABLE, PairsieveError, UsageError
+from ranking.runs import run_id_of
 from ranking.settings import load_settings
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from ranking.subsets.foreign import ForeignSubset, find_subset
 from training.caches.inventory import kept_bytes
+from training.caches.places import readable
 from training.caches.provide import check_features
 from training.compiling import check_compiler
 from training.config import TrainConfig
@@ -62,7 +66,7 @@ def look(store: Store, ref: str, config: TrainConfig) -> Intent:
     if config.compile:
         check_compiler(device)
     budget = budget_of(config, rows, description, device=device)
-    check_room(store, budget, config)
+    check_room(store, budget, config, run_id=run_id_of(found.ref, config.model_dump(mode="json")))
     return Intent(config, subset, url, source, rows, description, device, budget)
 
 
@@ -130,20 +134,33 @@ def check_model(description: Description, config: TrainConfig) -> None:
         check_targets(meta_denoiser(description.family, description.configs[description.part]), config.lora.targets)
 
 
-def check_room(store: Store, budget: Budget, config: TrainConfig) -> None:
-    """That checkpoints, the model and caches fit on their disks as they are now. Of caches, what this model has already
-    counts as this run's; what it lacks exactly is known, and looked at again, before each is filled."""
-    for place, needed, what, less in (
-        (store.tmp(), budget.disk.checkpoints + budget.disk.model, "checkpoints and the model", "checkpoints.keep"),
-        (load_settings().cache, budget.disk.caches - kept_bytes(config.model), "caches", "cache.latents"),
-    ):
-        folder = os.fspath(place)
-        while not os.path.isdir(folder):  # noqa: PTH112 - it may not be there yet
-            folder = os.path.dirname(folder) or "."  # noqa: PTH120
+def check_room(store: Store, budget: Budget, config: TrainConfig, *, run_id: str) -> None:
+    """That checkpoints, the model and caches fit on their disks as they are now, together where they share one. What
+    the run has put aside already, and the caches that this model has, count as there; what they lack exactly is known,
+    and looked at again, before each is filled."""
+    put_aside = sum(each.bytes for each in list_checkpoints(store, run_id))
+    kept = max(0, budget.disk.checkpoints - put_aside) + budget.disk.model
+    cached = max(0, budget.disk.caches - kept_bytes(config.model))
+    ours, caches = _existing(store.tmp()), _existing(load_settings().cache)
+    if ours.stat().st_dev == caches.stat().st_dev:
+        wanted = [(ours, kept + cached, "checkpoints, the model and caches")]
+    else:
+        wanted = [(ours, kept, "checkpoints and the model"), (caches, cached, "caches")]
+    for folder, needed, what in wanted:
         free = shutil.disk_usage(folder).free
         if needed > free:
             raise PairsieveError(
-                f"{what} take about {needed / 1e9:.1f} GB, and {folder} has room for {free / 1e9:.1f}",
+                f"{what} take about {readable(needed)}, and {folder} has room for {readable(free)}",
                 code=UNUSABLE,
-                hint=f"make room, or lower {less}",
+                hint="make room, set PAIRSIEVE_CACHE to another disk, or cache.latents to false"
+                if folder == caches and cached
+                else "make room, or lower checkpoints.keep",
             )
+
+
+def _existing(place: str | os.PathLike[str]) -> Path:
+    """The folder, or the nearest above it that is there already."""
+    folder = Path(place).expanduser().absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from ranking.checkpoints import put_checkpoint
 from ranking.errors import PairsieveError
 from ranking.names import sha256_file
-from ranking.runs import list_runs
+from ranking.runs import list_runs, plan_run
 from ranking.store.blobs import Store
 from ranking.subsets.catalog import Subset
 from training import intent
@@ -87,6 +88,26 @@ def test_a_disk_without_room_is_told_with_what_it_lacks(
 ) -> None:
     real = intent.shutil.disk_usage
     monkeypatch.setattr(intent.shutil, "disk_usage", lambda path: real(path)._replace(free=1000))
-    with pytest.raises(PairsieveError, match=r"room for 0\.0") as caught:
+    with pytest.raises(PairsieveError, match=r"take about \d.* [kM]B, and .* has room for 1\.0 kB") as caught:
         look(store, subset.ref, parse_config(values(tiny_model)))
     assert caught.value.code == "store-unusable", "a worker tries such a run again"
+
+
+def test_what_a_run_has_put_aside_already_needs_no_room_again(
+    store: Store, subset: Subset, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a run that was stopped on a disk that is nearly full could not go on, and fewer checkpoints are
+    another run."""
+    config = parse_config(values(tiny_model))
+    disk = look(store, subset.ref, config).budget.disk
+    run = plan_run(store, subset.ref, config.model_dump(mode="json"))
+    left = disk.model + disk.caches + 100
+    real = intent.shutil.disk_usage
+    monkeypatch.setattr(intent.shutil, "disk_usage", lambda path: real(path)._replace(free=left))
+    with pytest.raises(PairsieveError, match="checkpoints, the model and caches take"):
+        look(store, subset.ref, config)
+    folder = store.tmp() / "a checkpoint"
+    folder.mkdir(parents=True)
+    (folder / "state").write_bytes(bytes(disk.checkpoints))
+    put_checkpoint(store, run.run_id, 1, folder, attempt="0" * 12, facts={})
+    look(store, subset.ref, config)
