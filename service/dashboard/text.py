@@ -78,7 +78,7 @@ def duration(seconds: float) -> str:
 
 def size(count: float) -> str:
     """Bytes, in the decimal unit that leaves one to three digits before the point."""
-    for unit, power in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, power in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= power:
             return f"{count / power:.3g} {unit}"
     return f"{count:.0f} B"

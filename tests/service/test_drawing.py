@@ -128,6 +128,7 @@ def test_a_span_of_time_has_its_two_largest_units() -> None:
 
 def test_bytes_have_one_to_three_digits_before_the_point() -> None:
     assert [size(count) for count in (512, 20_480, 1.5e6, 8.0e10)] == ["512 B", "20.5 kB", "1.5 MB", "80 GB"]
+    assert [size(count) for count in (7.21e12, 2e15)] == ["7.21 TB", "2 PB"]
 
 
 def test_an_evaluation_of_another_shape_is_listed_as_it_is(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def _notes(config: TrainConfig, pairs: int, memory: Memory) -> Sequence[str]:
     if config.warmup >= config.steps:
         notes.append(f"The warm-up of {config.warmup} steps is not over when the run is.")
     if config.effective_batch > pairs:
-        notes.append(f"A step takes {config.effective_batch:,} pairs and there are {pairs:,}: some come twice in it.")
+        notes.append(f"A step takes {config.effective_batch:,} pairs of {pairs:,}: some come more than once in it.")
     if memory.total > memory.available:
         notes.append("By the estimate it does not fit into the device's memory.")
     return notes
