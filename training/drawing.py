@@ -1,5 +1,5 @@
-"""What the charts of reports share: a frame that says in words what it shows, and round ticks. Colours come from the
-page."""
+"""What reports and their charts share: a frame that says in words what it shows, round ticks, the minus. Colours come
+from the page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ def picture(title: str, body: str, described: str, *, width: float, height: floa
         f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(f"{title}. {described}")}">'
         f'<text class="title" x="{left:g}" y="17">{escape(title)}</text>{body}</svg>'
     )
+
+
+def with_minus(number: str) -> str:
+    """A number as Python writes it, with a minus for its hyphen."""
+    return number.replace("-", "−")
 
 
 def round_ticks(low: float, high: float, *, most: int = 5) -> list[float]:

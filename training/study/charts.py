@@ -6,7 +6,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from training.drawing import picture, round_ticks
+from training.drawing import picture, round_ticks, with_minus
 
 _WIDTH, _RIGHT, _TOP, _ROW, _BOTTOM = 560, 18, 34, 22, 34
 _SIDE, _HIGH = 560, 340
@@ -102,7 +102,7 @@ def _title(judge: dict[str, Any]) -> str:
 
 
 def _tick(value: float, judge: dict[str, Any]) -> str:
-    return f"{100 * value if judge['form'] == 'share' else value:g}"
+    return with_minus(f"{100 * value if judge['form'] == 'share' else value:g}")
 
 
 def _padded(values: list[float]) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from training.drawing import picture, round_ticks
+from training.drawing import picture, round_ticks, with_minus
 from training.study.grid import Grid, label
 
 _WIDTH, _HIGH = 360, 250
@@ -62,7 +62,7 @@ def _panel(
 
     marks = []
     for tick in round_ticks(low, high):
-        shown = f"{100 * tick:g} %" if judge["form"] == "share" else f"{tick:g}"
+        shown = with_minus(f"{100 * tick:g} %" if judge["form"] == "share" else f"{tick:g}")
         marks.append(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
             f'<text x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{shown}</text>'

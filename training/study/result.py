@@ -21,6 +21,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ranking.studies import Cell, Study
+from training.drawing import with_minus
 from training.intervals import Estimate
 from training.study.arms import circular
 from training.study.statistics import RESAMPLES, Compared, compare
@@ -92,9 +93,8 @@ def shown(value: float | None, form: str, *, signed: bool = False) -> str:
     if value is None:
         return "–"
     sign = "+" if signed else ""
-    if form == "share":
-        return f"{100 * value:{sign}.1f}"
-    return f"{value:{sign},.1f}" if form == "count" else f"{value:{sign}.3f}"
+    digits = {"share": ".1f", "count": ",.1f"}.get(form, ".3f")
+    return with_minus(f"{100 * value if form == 'share' else value:{sign}{digits}}")
 
 
 def _arm(

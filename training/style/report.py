@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from training.drawing import picture, round_ticks
+from training.drawing import picture, round_ticks, with_minus
 
 RESULT, TABLE = "result.json", "table.csv"
 TITLES = {
@@ -94,7 +94,7 @@ def forest(result: dict[str, Any], measure: str) -> str:
     marks = []
     for tick in round_ticks(low, high):
         marks.append(f'<line class="grid" x1="{x(tick):.1f}" y1="{top}" x2="{x(tick):.1f}" y2="{floor}"/>')
-        marks.append(f'<text x="{x(tick):.1f}" y="{floor + 16}" text-anchor="middle">{tick:g}</text>')
+        marks.append(f'<text x="{x(tick):.1f}" y="{floor + 16}" text-anchor="middle">{with_minus(f"{tick:g}")}</text>')
     for line, (name, value) in enumerate(sorted(levels.items(), key=lambda level: level[1])):
         height, at = _TOP + 14 * line + 8, x(value)
         anchor, side = ("end", -4) if at > (left + _WIDTH) / 2 else ("start", 4)
@@ -133,9 +133,9 @@ def _told(found: dict[str, Any], measure: str) -> str:
     value, low, high = (scale * found[end] for end in ("value", "low", "high"))
     told = f"{value:.3g} ({low:.3g} – {high:.3g})"
     if "change" not in found:
-        return told
+        return with_minus(told)
     change, low, high = (scale * found[end] for end in ("change", "change_low", "change_high"))
-    return f"{told}; {change:+.3g} ({low:+.3g} – {high:+.3g})"
+    return with_minus(f"{told}; {change:+.3g} ({low:+.3g} – {high:+.3g})")
 
 
 def _short(measure: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from training.drawing import with_minus
 from training.watch.series import Record, values_of
 from training.watch.warnings import grown, recent_steps, standard_error
 
@@ -56,4 +57,4 @@ def _changes(recent: Sequence[Record]) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2g}".replace("-", "−") if value else "±0"
+    return with_minus(f"{value:+.2g}") if value else "±0"
