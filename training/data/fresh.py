@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import signal
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,10 +89,12 @@ class FreshLatents:
             )
             with _kept_from_signals():
                 self._ahead = iter(loader)
+            _SEEING_AHEAD.add(self)
 
     def stop(self) -> None:
         """End the processes that see ahead."""
         self._ahead = None
+        _SEEING_AHEAD.discard(self)
 
     def seen(self, uids: Sequence[str], framings: Sequence[Framing]) -> Seen:
         """Pictures, seen ahead or now."""
@@ -136,6 +140,16 @@ def _kept_from_signals() -> Iterator[None]:
 def _leave_signals(_: int) -> None:
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
+
+
+_SEEING_AHEAD: weakref.WeakSet[FreshLatents] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    # Multiprocessing ends after this. It would have them go by a signal that they ignore, and wait for ever.
+    for each in list(_SEEING_AHEAD):
+        each.stop()
 
 
 class _Seeing(Dataset[tuple[Look, Seen]]):

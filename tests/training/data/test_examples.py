@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing import active_children
@@ -251,6 +253,24 @@ def test_pictures_seen_ahead_by_processes_are_those_seen_at_once_even_where_they
     for ahead, now in zip(latents(1, order), latents(0, order), strict=True):
         assert torch.equal(ahead, now)
     assert "no longer seen ahead" not in caplog.text
+
+
+_LEFT = """
+from functools import partial
+from training.data.framing import Framing
+from training.data.fresh import FreshLatents
+look = ("gone",), (Framing(size=(8, 8)),)
+left = FreshLatents(lambda uids: partial(dict), None, storage="float32", workers=1)
+left.follow([look] * 3)
+left.seen(*look)
+print("seen")
+"""
+
+
+def test_a_process_ends_though_pictures_are_still_seen_ahead_for_it() -> None:
+    """The helpers ignore the signal by which Python ends what is left, and it then waits for them without an end."""
+    ended = subprocess.run([sys.executable, "-c", _LEFT], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "seen\n"), ended.stderr
 
 
 def test_a_picture_that_is_gone_since_the_run_began_takes_its_pair_out_of_the_loss(
