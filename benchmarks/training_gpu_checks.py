@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -165,6 +166,7 @@ def _optimiser(bench: Bench, *, kind: str) -> dict[str, Any]:
 def _toyworld(bench: Bench) -> dict[str, Any]:
     """The whole way by the command line, from pictures to a trained model; a second run of it has nothing to do."""
     store = bench.folder / "toyworld"
+    shutil.rmtree(store, ignore_errors=True)  # of a benchmark that was cut off
     environment = os.environ | {"PAIRSIEVE_STORE": str(store / "store"), "PAIRSIEVE_CACHE": str(store / "cache")}
     steps = 2 if bench.tiny else 40
 
