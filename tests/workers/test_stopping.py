@@ -1,7 +1,11 @@
 """A worker that is told to stop while it trains, gently or at once: the state is put aside, the run is let go for the
 next worker, and the try does not count."""
 
+import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,3 +64,20 @@ def test_a_worker_told_to_stop_puts_its_training_aside_for_the_next(
     # As another machine sees it, which cannot know that the process is gone.
     monkeypatch.setattr("workers.attempts.is_gone", lambda _: False)
     assert due_runs(store, settings, queue_empty=True).publish == (run,)
+
+
+def test_a_worker_ends_once_its_pool_has_though_a_lock_is_never_let_go(tmp_path: Path) -> None:
+    script = """
+import subprocess, threading
+from workers import stopping
+
+stopping._GRACE = 0.2
+subprocess.Popen(["sleep", "1"])
+stopping._stop(exitcode=3)
+threading.Event().wait()  # as billiard does for a semaphore that a process was killed with
+"""
+    began = time.monotonic()
+    env = os.environ | {"PAIRSIEVE_CACHE": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", script], env=env, timeout=60)
+    assert ended.returncode == 3 and time.monotonic() - began >= 1
+    assert not list((tmp_path / "stopping").iterdir())
