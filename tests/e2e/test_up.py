@@ -107,7 +107,7 @@ def test_a_daily_schedule_scores_what_is_new_and_trains_only_when_the_subset_cha
     everyone = everyone_below(up)
     assert len(everyone) >= 4
     up.send_signal(signal.SIGINT)
-    assert up.wait(60) == 0, processes.logs()
+    assert up.wait(90) == 0, processes.logs()
     assert psutil.wait_procs(everyone, timeout=10)[1] == []
     assert "Traceback" not in processes.logs(), processes.logs()
 
