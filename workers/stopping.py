@@ -38,8 +38,8 @@ def _stop(exitcode: int | None = None, **_: Any) -> None:
     flag = _flag(os.getpid())
     flag.parent.mkdir(parents=True, exist_ok=True)
     flag.touch()
-    if _pool():
-        threading.Thread(target=_end_after_it, args=(exitcode or 0,), daemon=True).start()
+    # Celery tells of a stop at once only after it has ended what it stops.
+    threading.Thread(target=_end_after_it, args=(exitcode or 0,), daemon=True).start()
 
 
 def _end_after_it(status: int) -> None:
