@@ -99,6 +99,8 @@ class Tracker:
 
     def close(self) -> None:
         self._package.finish()
+        if self._package.__name__ == "wandb":
+            self._package.teardown()  # else its service writes on for a moment, and may be cut off
 
 
 class Guarded:
