@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from training.config import TrainConfig
-from training.loop.activations import run_without_weights
 from training.methods.needs import needs
 from training.models.describe import Description, meta_denoiser
 from training.models.lora import add_adapters
+from training.models.weightless import denoised, encoding_operations, operations
 
 _DENSE_BF16 = {
     "H200": 989.4,
@@ -31,8 +29,7 @@ _DENSE_BF16 = {
 
 @dataclass(frozen=True)
 class Flops:
-    """Of one image: a forward pass of the denoiser, forward and backward pass of the policy, one encoding by the VAE.
-    Products alone count, a multiplication and an addition as two; attention as its plain products."""
+    """Of one image: a forward pass of the denoiser, forward and backward pass of the policy, an encoding by the VAE."""
 
     forward: int
     both: int
@@ -49,34 +46,17 @@ class Flops:
 
 def flops_of(config: TrainConfig, description: Description, *, side: int) -> Flops:
     """Counted on the meta device, at `side` pixels."""
-    from diffusers import AutoencoderKL
-
     denoiser = meta_denoiser(description.family, description.configs[description.part])
-    forward = _counted(lambda: _denoised(description, denoiser, side))
+    forward = operations(lambda: denoised(description, denoiser, side=side))
     denoiser.requires_grad_(config.lora is None)
     if config.lora is not None:
         with torch.device("meta"):
             add_adapters(denoiser, config.lora, seed=0)
-    both = _counted(lambda: _denoised(description, denoiser, side).sum().backward())
-    with torch.device("meta"):
-        vae = AutoencoderKL.from_config(dict(description.configs["vae"])).requires_grad_(False)
-        pixels = torch.empty((1, 3, side, side))
-    return Flops(forward, both, _counted(lambda: vae.encode(pixels)))
+    both = operations(lambda: denoised(description, denoiser, side=side).sum().backward())
+    return Flops(forward, both, encoding_operations(description, side=side))
 
 
 def data_sheet(name: str) -> float | None:
     """FLOP/s that a device is sold with, by its name; None for one that is not known."""
     found = [rate for part, rate in _DENSE_BF16.items() if part in name]
     return found[0] * 1e12 if found else None
-
-
-def _denoised(description: Description, denoiser: Any, side: int) -> Any:
-    latents = torch.empty((1, *description.latent_shape(side)), device="meta")
-    told = {name: torch.empty((1, *shape), device="meta") for name, shape in description.conditioning.items()}
-    return run_without_weights(description, denoiser, latents, told)
-
-
-def _counted(work: Any) -> int:
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return int(counter.get_total_flops())

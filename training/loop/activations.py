@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from training.config import TrainConfig
 from training.loop.lean import keep_less
 from training.models.describe import Description
+from training.models.weightless import denoised
 from training.precision import DTYPES
 
 
@@ -71,33 +72,6 @@ def _kept(description: Description, denoiser: Any, *, dtype: torch.dtype, side: 
             seen[storage._cdata] = storage.nbytes()  # a view keeps all of it
         return tensor
 
-    made = {"device": "meta", "dtype": dtype}
-    latents = torch.empty((1, *description.latent_shape(side)), **made, requires_grad=True)
-    told = {name: torch.empty((1, *shape), **made) for name, shape in description.conditioning.items()}
     with saved_tensors_hooks(keep, lambda tensor: tensor), _Fused():
-        run_without_weights(description, denoiser, latents, told)
+        denoised(description, denoiser, side=side, dtype=dtype, graded=True)
     return sum(seen.values())
-
-
-def run_without_weights(description: Description, denoiser: Any, latents: Tensor, told: dict[str, Tensor]) -> Tensor:
-    """The prediction of a denoiser on the meta device for one image."""
-    times = torch.empty((1,), device="meta", dtype=torch.float32)
-    states = told["states"]
-    if description.family == "sd3":
-        wide = denoiser.config.joint_attention_dim
-        tokens = states.shape[1] + (told["t5"].shape[1] if "t5" in told else 256)
-        together = torch.empty((1, tokens, wide), device="meta", dtype=states.dtype)
-        out: Any = denoiser(
-            latents,
-            timestep=times,
-            encoder_hidden_states=together,
-            pooled_projections=told["pooled"],
-            return_dict=False,
-        )
-        return out[0]
-    more = {}
-    if description.family == "sdxl":
-        ids = torch.empty((1, 6), device="meta", dtype=states.dtype)
-        more = {"added_cond_kwargs": {"text_embeds": told["pooled"], "time_ids": ids}}
-    out = denoiser(latents, times, states, **more, return_dict=False)
-    return out[0]

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from training.config import TrainConfig
 from training.data.rows import PairRows
-from training.loop.activations import run_without_weights
 from training.methods.needs import needs
-from training.models.describe import Description, meta_denoiser, meta_vae
+from training.models.describe import Description, meta_denoiser
+from training.models.weightless import decoding_operations, denoised, encoding_operations
 from training.precision import autocast, keep_in_half
 from training.watch.samples import images_drawn
 
@@ -123,14 +123,10 @@ def _drawing(counts: _Counts, steps: int, guidance: float) -> int:
 
 
 def _counts(description: Description, denoise: int, side: int) -> _Counts:
-    vae = meta_vae(description.configs["vae"])
-    with FlopCounterMode(display=False) as encoding, torch.no_grad():
-        vae.encode(torch.empty((1, 3, side, side), device="meta"))
-    with FlopCounterMode(display=False) as decoding, torch.no_grad():
-        vae.decode(torch.empty((1, *description.latent_shape(side)), device="meta"))
     # Encoders of text are matrix products: two operations for each weight and token.
     text = 2 * description.parameters["text"] * description.conditioning["states"][0]
-    return _Counts(denoise, encoding.get_total_flops(), decoding.get_total_flops(), text)
+    encode, decode = encoding_operations(description, side=side), decoding_operations(description, side=side)
+    return _Counts(denoise, encode, decode, text)
 
 
 def _observed(description: Description, denoiser: Any, side: int) -> tuple[nn.Module, Any, int, int]:
@@ -140,10 +136,8 @@ def _observed(description: Description, denoiser: Any, side: int) -> tuple[nn.Mo
     name = next(name for name, each in denoiser.named_modules() if each is part)
     given: list[Any] = []
     hook = part.register_forward_pre_hook(lambda _, args, kwargs: given.append((args, kwargs)), with_kwargs=True)
-    latents = torch.empty((1, *description.latent_shape(side)), device="meta")
-    told = {kind: torch.empty((1, *shape), device="meta") for kind, shape in description.conditioning.items()}
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        run_without_weights(description, denoiser, latents, told)
+        denoised(description, denoiser, side=side)
     hook.remove()
     where = ".".join(each for each in (type(denoiser).__name__, name) if each)
     return part, given[0], counter.get_total_flops(), sum(counter.get_flop_counts()[where].values())
