@@ -19,8 +19,8 @@ from ranking.ingest import ingest
 from ranking.store.blobs import Store
 
 # Before torch is imported, here and in children: models of tests are tiny, and threads that wait for one another, in as
-# many processes as there are processors, cost far more than they share.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# many processes as there are processors, cost far more than they share. And sums are then of one order everywhere.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # A shared machine may stall for longer than hypothesis' default deadline; CI tries the same examples every time.
 settings.register_profile("pairsieve", deadline=None, derandomize=os.environ.get("CI") == "true")

@@ -79,14 +79,19 @@ def test_nothing_is_unpickled_and_no_remote_code_is_trusted() -> None:
         assert not [word for word in forbidden if word in text], path
 
 
+def printed(code: str) -> list[str]:
+    """The lines that a fresh process prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()
+
+
 def test_help_is_quick_because_it_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom service import cli\nsys.argv = ['pairsieve', '--help']\n"
         "try: cli.main()\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'duckdb', 'pyarrow', 'fastapi', 'celery', 'numpy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == "[]"
+    assert printed(code)[-1] == "[]"
 
 
 def test_a_run_that_is_done_is_told_without_loading_torch() -> None:
@@ -95,8 +100,7 @@ def test_a_run_that_is_done_is_told_without_loading_torch() -> None:
         "from training.evaluation import records\n"
         "print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False"]
+    assert printed(code) == ["False"]
 
 
 def test_every_scorer_metric_and_setting_is_documented() -> None:

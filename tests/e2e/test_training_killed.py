@@ -4,7 +4,6 @@ it is lost, and it is bit for bit the training that nobody disturbed."""
 import json
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +23,6 @@ from training.trainer import train
 
 STEPS = 40
 CLOCKS = ("seconds", "pairs_per_second", "memory")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As in the processes, so that sums are of one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    (tmp_path / "logs").mkdir()
-    env = {
-        "PAIRSIEVE_STORE": str(tmp_path / "store"),
-        "PAIRSIEVE_CACHE": str(tmp_path / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
-    started = Processes(tmp_path / "logs", env)
-    yield started
-    started.stop()
 
 
 def measured(store: Store, output: str) -> list[dict[str, Any]]:

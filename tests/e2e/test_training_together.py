@@ -3,7 +3,6 @@ other, which says so in one line."""
 
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,6 @@ from ranking.store.blobs import Store
 from training import trainer
 from training.config import load_config
 from training.watch.live import told
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    (tmp_path / "logs").mkdir()
-    env = {
-        "PAIRSIEVE_STORE": str(tmp_path / "store"),
-        "PAIRSIEVE_CACHE": str(tmp_path / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
-    started = Processes(tmp_path / "logs", env)
-    yield started
-    started.stop()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The scoring benchmarks run, on tiny towers, and compare like with like."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,6 @@ from benchmarks.suite import NAMES, suite, write_pairs
 from benchmarks.usual import helper
 from workers.scorers.registry import committee_of
 from workers.scorers.runtime import Runtime
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Towers as tiny as these lose time to threads that wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_usual_way_gives_the_scores_that_we_give(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ mistakes that this would catch, and the full size against the published layout."
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,6 @@ FULL = next(spec for spec in SPECS if spec.name == "hpsv3")
 VIEW = tiled(28, 256 * 28 * 28)
 CLOSE = 2e-6
 """The authors' own scores move by 7e-7 with the company that an item keeps."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ noise, the mistakes that this would catch, and the full sizes against the publis
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,14 +35,6 @@ PICTURE = -200
 CLOSE = 3e-6
 """Relative; the authors' own scores move by 5e-7 with the company that an item keeps."""
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "embed_tokens.weight")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def tensors() -> dict[str, torch.Tensor]:
